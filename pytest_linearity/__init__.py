@@ -1,0 +1,57 @@
+"""Is this checkpoint's logit map still locally linear? A pytest plugin and regression gate.
+
+The public names below are loaded on first use, so that importing the package (as pytest does for
+every run once the plugin is installed) imports neither torch nor transformers nor datasets.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pytest_linearity.analysis import analyze
+    from pytest_linearity.config import Config, load_config
+    from pytest_linearity.directions import Directions
+    from pytest_linearity.errors import LinearityError
+    from pytest_linearity.measurement import Measurement, measure
+    from pytest_linearity.report.document import RadiusFigures, Report
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Config": "config",
+    "Directions": "directions",
+    "LinearityError": "errors",
+    "Measurement": "measurement",
+    "RadiusFigures": "report.document",
+    "Report": "report.document",
+    "analyze": "analysis",
+    "load_config": "config",
+    "measure": "measurement",
+}
+
+__all__ = [
+    "Config",
+    "Directions",
+    "LinearityError",
+    "Measurement",
+    "RadiusFigures",
+    "Report",
+    "__version__",
+    "analyze",
+    "load_config",
+    "measure",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from its module on first use."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return __all__

@@ -1,0 +1,274 @@
+"""A small part of the work, done first: can the model be measured, and how exact is float32?
+
+One prompt, one direction, the smallest radius, once in float64 and once in float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from pytest_linearity.differences import CANDIDATES, extrapolate, steps
+from pytest_linearity.directions import Directions
+from pytest_linearity.errors import MeasurementError
+from pytest_linearity.lockstep import Evaluation, Lockstep
+from pytest_linearity.lockstep.dual import unpack_dual
+from pytest_linearity.lockstep.trunk import TrunkMismatch
+from pytest_linearity.metrics import relative_error
+from pytest_linearity.precision import Arithmetic
+from pytest_linearity.selections import Selections
+from pytest_linearity.watch import Watch
+
+Logits = Callable[[], Tensor]
+
+_SAME = 1e-6
+"""Two float64 forwards at θ* that differ by more than this, relative to their norm, did not
+compute the same thing: even atomic additions in any order stay nine digits below."""
+
+_FLOAT64_PER_FLOAT32 = torch.finfo(torch.float64).eps / torch.finfo(torch.float32).eps
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What is known of a model before it is measured."""
+
+    share_primals: bool
+    """Whether JVPs may hold the baseline's products."""
+    share_trunk: bool
+    """Whether what runs before the first perturbed parameter may run once."""
+    selects: bool
+    """Whether the forward makes discrete choices, as routers do."""
+    widest: int
+    """Inputs plus outputs of the widest linear layer, in features."""
+    step: float | None
+    """Largest step of the central differences; None where forward mode works."""
+    no_forward_mode: str | None
+    """Why forward mode does not work."""
+    noise: float
+    """Norm of what float32 rounding adds to the true change of one prompt's logits."""
+    jvp_noise: float
+    """Relative error of a JVP in float32."""
+    slope: float
+    """‖Jδ‖ of the calibration prompt."""
+    curvature: float
+    """Relative error at the smallest radius over that radius, in float64."""
+
+    @property
+    def jvp_method(self) -> str:
+        """`forward-mode` or `central-differences`."""
+        return "forward-mode" if self.step is None else "central-differences"
+
+    def noise_floor(self, change: Tensor, dtype: torch.dtype) -> Tensor:
+        """Relative error that rounding alone causes.
+
+        Args:
+            change: ‖Δ_true‖, float64 Tensor of any shape.
+            dtype: Arithmetic of the forwards.
+
+        Returns:
+            float64 Tensor of that shape; ``inf`` where nothing changes but rounding.
+        """
+        scale = _FLOAT64_PER_FLOAT32 if dtype == torch.float64 else 1.0
+        if self.noise == 0 and self.jvp_noise == 0:
+            return torch.zeros_like(change)
+        return scale * torch.hypot(self.noise / change, torch.tensor(self.jvp_noise).double())
+
+    def float32_carries(self, radius: float) -> bool:
+        """Whether float32 gives ε at a radius to 1%, or to 1e-4.
+
+        Rounding and curvature point in unrelated directions of logit space, so they add in
+        quadrature: a floor of a tenth of ε changes ε by half a percent.
+        """
+        change = torch.tensor(radius * self.slope, dtype=torch.float64)
+        floor = float(self.noise_floor(change, torch.float32))
+        return _SAFETY * floor <= max(0.1 * self.curvature * radius, 1e-4)
+
+
+_SAFETY = 1.5
+"""One prompt and one direction stand for all."""
+
+
+def calibrate(
+    model: nn.Module, logits: Logits, directions: Directions, radius: float, device: torch.device
+) -> Calibration:
+    """Find out how a model is to be measured.
+
+    Args:
+        model: The model.
+        logits: Runs it on a small part of the probes: () -> Tensor [prompts, V].
+        directions: The directions; only the first is drawn.
+        radius: The smallest radius.
+        device: Where to compute.
+
+    Raises:
+        MeasurementError: If the model cannot be measured: its forward is not deterministic, or
+            reads a parameter in a way that a perturbation would not reach.
+    """
+    trial = _Trial(model, logits, directions, radius, device)
+    exact = trial.run(torch.float64)
+    exact.check()
+    rounded = trial.run(torch.float32)
+    noise = _mean_norm(rounded.change.double() - exact.change)
+    jvp_noise = 0.0
+    if rounded.tangent is not None:
+        difference = _mean_norm(rounded.tangent.double() - exact.derivative)
+        jvp_noise = difference / (_mean_norm(exact.derivative) or 1.0)
+    error = relative_error(exact.change, radius * exact.derivative)
+    return Calibration(
+        share_primals=not exact.watch.changes_products,
+        share_trunk=trial.share_trunk,
+        selects=bool(exact.selections.chosen),
+        widest=exact.watch.widest,
+        step=trial.step,
+        no_forward_mode=trial.no_forward_mode,
+        noise=noise,
+        jvp_noise=jvp_noise,
+        slope=_mean_norm(exact.derivative),
+        curvature=float(error[error.isfinite()].mean().nan_to_num(0.0)) / radius,
+    )
+
+
+def _mean_norm(logits: Tensor) -> float:
+    return float(logits.double().norm(dim=-1).mean())
+
+
+@dataclass
+class _Outcome:
+    """What one arithmetic gave."""
+
+    watch: Watch
+    selections: Selections
+    logits: dict[Evaluation, Tensor]
+    radius: float
+    tangent: Tensor | None
+    """Jδ by forward mode."""
+    derivative: Tensor
+    """Jδ by whatever works."""
+
+    @property
+    def change(self) -> Tensor:
+        """Δ_true."""
+        return self.logits[Evaluation(0, 0, self.radius)] - self.logits[Evaluation(0)]
+
+    def check(self) -> None:
+        """Refuse a model that is not a function of its served parameters.
+
+        Raises:
+            MeasurementError: With what was found.
+        """
+        if self.watch.cached is not None:
+            raise MeasurementError(
+                f"the forward reads parameter {self.watch.cached!r} through a reference kept "
+                "elsewhere than in its module, so that a perturbation would not reach the logits; "
+                "read it as an attribute of the module that owns it"
+            )
+        first, second = self.logits[Evaluation(0)], self.logits[Evaluation(1)]
+        size, difference = float(first.norm()), float((first - second).norm())
+        if difference > _SAME * size:
+            raise MeasurementError(
+                "the model's forward is not deterministic: two forwards with the same parameters "
+                f"and prompt differ by {difference:.3g} in logits of norm {size:.3g}; "
+                "switch off dropout and other sampling (model.eval())"
+            )
+
+
+class _Trial:
+    """The calibration's evaluations, and what may be shared between them."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        logits: Logits,
+        directions: Directions,
+        radius: float,
+        device: torch.device,
+    ) -> None:
+        self._model = model
+        self._logits = logits
+        self._directions = directions
+        self._radius = radius
+        self._device = device
+        self.share_trunk = True
+        self.step: float | None = None
+        self.no_forward_mode: str | None = None
+        self._forward_mode = True
+
+    def run(self, dtype: torch.dtype) -> _Outcome:
+        """Run in one arithmetic; the first run finds out what works."""
+        failures: list[Exception] = []
+        ways = [(True, True), (False, True), (True, False), (False, False)]
+        for share_trunk, forward_mode in ways:
+            if share_trunk > self.share_trunk or forward_mode > self._forward_mode:
+                continue
+            try:
+                outcome = self._attempt(dtype, share_trunk, forward_mode)
+            except (MeasurementError, MemoryError, torch.OutOfMemoryError):
+                raise
+            except Exception as error:
+                failures.append(error)
+                continue
+            self.share_trunk, self._forward_mode = share_trunk, forward_mode
+            if not forward_mode and self.no_forward_mode is None:
+                self.no_forward_mode = str(failures[0]).strip().splitlines()[0]
+            return outcome
+        # Without sharing and without tangents nothing but the forward itself can have failed.
+        raise failures[-1]
+
+    def _attempt(self, dtype: torch.dtype, share_trunk: bool, forward_mode: bool) -> _Outcome:
+        watch, selections = Watch(self._model), Selections()
+        logits: dict[Evaluation, Tensor] = {}
+        tangents: list[Tensor | None] = []
+
+        def finished(evaluation: Evaluation, output: Tensor) -> None:
+            if evaluation.is_jvp:
+                output, tangent = unpack_dual(output)
+                tangents.append(torch.zeros_like(output) if tangent is None else tangent)
+            logits[evaluation] = output
+
+        def modes(evaluation: Evaluation) -> list[TorchFunctionMode]:
+            return [selections, watch] if evaluation == Evaluation(0) else []
+
+        Lockstep(
+            self._model,
+            [self._logits, self._logits],
+            self._directions,
+            Arithmetic(dtype, self._device),
+            share_primals=False,
+            share_trunk=share_trunk,
+        ).run(self._evaluations(dtype, forward_mode), finished, modes=modes)
+        tangent = tangents[0] if tangents else None
+        derivative = tangent if tangent is not None else self._extrapolated(logits)
+        self._same_primal(logits)
+        return _Outcome(watch, selections, logits, self._radius, tangent, derivative)
+
+    def _evaluations(self, dtype: torch.dtype, forward_mode: bool) -> list[Evaluation]:
+        evaluations = [Evaluation(0), Evaluation(0, 0, self._radius)]
+        if dtype == torch.float64:
+            evaluations.append(Evaluation(1))
+        if forward_mode:
+            evaluations.append(Evaluation(0, 0))
+        elif dtype == torch.float64:
+            at = {step for h in CANDIDATES for step in steps(h)} - {self._radius}
+            evaluations += [Evaluation(0, 0, step) for step in sorted(at)]
+        return evaluations
+
+    def _extrapolated(self, logits: dict[Evaluation, Tensor]) -> Tensor:
+        values = {e.step: output for e, output in logits.items() if e.step is not None}
+        if self.step is None and len(values) > 1:
+            self.step = min(CANDIDATES, key=lambda h: extrapolate(values, h)[1])
+        if self.step is None or not values.keys() >= set(steps(self.step)):
+            return torch.zeros_like(logits[Evaluation(0)])
+        return extrapolate(values, self.step)[0]
+
+    def _same_primal(self, logits: dict[Evaluation, Tensor]) -> None:
+        """A dual evaluation carries f(θ*) along: it must be the baseline's."""
+        dual = logits.get(Evaluation(0, 0))
+        if dual is None:
+            return
+        baseline = logits[Evaluation(0)]
+        if float((dual - baseline).norm()) > 1e-3 * float(baseline.norm()):
+            raise TrunkMismatch("a forward with a tangent did not compute what one without does")

@@ -1,0 +1,44 @@
+"""What an evaluation can ask for when it uses a parameter."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass
+class Request:
+    """The value of a parameter, or of a run of its rows."""
+
+    name: str
+    """Canonical name of the parameter."""
+    start: int
+    """First row, of the parameter seen as a matrix (see `directions.matrix_shape`)."""
+    stop: int
+    """Row after the last."""
+    shape: tuple[int, ...]
+    """Shape in which the evaluation sees these rows."""
+
+    @property
+    def key(self) -> tuple[str, int, int]:
+        """What is asked for: evaluations that wait for the same key are served together."""
+        return self.name, self.start, self.stop
+
+
+@dataclass
+class ProductRequest(Request):
+    """The product x Wᵀ + b with a matrix W, which itself is not needed."""
+
+    x: Tensor | None
+    """Input, float Tensor [..., in]; a dual number inside a JVP; None once the product is taken."""
+    bias: str | None
+    """Canonical name of b, a vector; None without one."""
+
+
+@dataclass
+class RowsRequest(Request):
+    """Some rows of a matrix: an embedding."""
+
+    ids: Tensor
+    """Row numbers, integer Tensor of any shape."""

@@ -1,0 +1,192 @@
+"""Which evaluations run when: all of them together, the one furthest behind first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import forward_ad
+from torch.overrides import TorchFunctionMode
+
+from pytest_linearity.directions import Directions
+from pytest_linearity.lockstep.evaluation import Coroutine, Evaluation
+from pytest_linearity.lockstep.served import serving
+from pytest_linearity.lockstep.supply import Supply
+from pytest_linearity.lockstep.trunk import RecordTrunk, ReplayTrunk, Trunk
+from pytest_linearity.precision import Arithmetic
+
+Logits = Callable[[], Tensor]
+Finished = Callable[[Evaluation, Tensor], None]
+Modes = Callable[[Evaluation], list[TorchFunctionMode]]
+
+
+class Lockstep:
+    """Runs evaluations of one model together, in one arithmetic, on one device."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        logits: Sequence[Logits],
+        directions: Directions,
+        arithmetic: Arithmetic,
+        *,
+        share_primals: bool = True,
+        share_trunk: bool = True,
+    ) -> None:
+        """Nothing runs yet.
+
+        Args:
+            model: Any module.
+            logits: For each batch the call that runs the model on it: () -> Tensor [prompts, V].
+            directions: What `Evaluation.direction` counts.
+            arithmetic: In which dtype and where.
+            share_primals: See `Supply`.
+            share_trunk: Whether what runs before the first perturbed parameter runs once.
+        """
+        self._model = model
+        self._logits = logits
+        self._directions = directions
+        self._arithmetic = arithmetic
+        # Looked up now: while parameters are served they all have the arithmetic's dtype.
+        self._uniform = arithmetic.modes(model)
+        self._share_primals = share_primals
+        self.share_trunk = share_trunk
+
+    def run(
+        self,
+        evaluations: Sequence[Evaluation],
+        finished: Finished,
+        *,
+        modes: Modes = lambda _: [],
+        served: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """Run evaluations to their end.
+
+        The model is left as it was, also when anything is raised; every forward is then unwound.
+
+        Args:
+            evaluations: What to run; every batch in it needs its baseline.
+            finished: Told each evaluation and its logits, Tensor [prompts, V], a dual number for a
+                JVP. Baselines come first and JVPs before the steps of their direction, as long as
+                the model's forward reads its parameters in the same order everywhere.
+            modes: Further torch function modes for an evaluation, outermost first.
+            served: Told the name of each parameter when it has been served.
+
+        Raises:
+            TrunkMismatch: If evaluations share a trunk and cannot; run without, then.
+            BaseException: Whatever a forward raises.
+        """
+        arithmetic = self._arithmetic
+        tangents = any(evaluation.is_jvp for evaluation in evaluations)
+        level: AbstractContextManager[object] = (
+            forward_ad.dual_level() if tangents else nullcontext()
+        )
+        with (
+            torch.no_grad(),
+            arithmetic.settings(),
+            level,
+            serving(
+                self._model, arithmetic.dtype, arithmetic.device, arithmetic.buffer_copies()
+            ) as parameters,
+        ):
+            supply = Supply(
+                parameters,
+                self._directions,
+                arithmetic.dtype,
+                arithmetic.device,
+                self._share_primals,
+            )
+            round_ = _Round(self, evaluations, supply, modes)
+            try:
+                round_.advance(finished, served)
+            finally:
+                round_.end()
+
+    def coroutine(self, evaluation: Evaluation, modes: list[TorchFunctionMode]) -> Coroutine:
+        """An evaluation, ready to run with these modes inside the arithmetic."""
+        return Coroutine(evaluation, self._logits[evaluation.batch], self._uniform + modes)
+
+
+class _Round:
+    """The coroutines of one run."""
+
+    def __init__(
+        self, engine: Lockstep, evaluations: Sequence[Evaluation], supply: Supply, modes: Modes
+    ) -> None:
+        self._engine = engine
+        self._supply = supply
+        self._modes = modes
+        self._order = {name: place for place, name in enumerate(supply.names)}
+        self._trunks: dict[int, Trunk] = {}
+        self._waiting: list[Coroutine] = []
+        self._pending = list(evaluations)
+
+    def advance(self, finished: Finished, served: Callable[[str], None]) -> None:
+        """Start everything, then serve the furthest behind until nobody waits."""
+        self._start_ready(finished)
+        while self._waiting:
+            most_urgent = min(self._waiting, key=self._urgency)
+            assert most_urgent.request is not None
+            key = most_urgent.request.key
+            group = [c for c in self._waiting if c.request and c.request.key == key]
+            for coroutine, response in self._supply.serve(group):
+                coroutine.resume(response)
+                self._settle(coroutine, finished)
+                del response
+            served(key[0])
+            self._start_ready(finished)
+
+    def end(self) -> None:
+        """Unwind every forward that has not returned."""
+        for coroutine in self._waiting:
+            coroutine.end()
+        self._waiting.clear()
+
+    def _urgency(self, coroutine: Coroutine) -> tuple[int, int, int]:
+        """How far behind an evaluation is: models use parameters roughly in their own order.
+
+        A mixture of experts can send evaluations to different experts; serving the one that is
+        behind first brings them together again.
+        """
+        request = coroutine.request
+        assert request is not None
+        return coroutine.uses[request.key], self._order[request.name], request.start
+
+    def _start_ready(self, finished: Finished) -> None:
+        """Start baselines, and evaluations whose trunk is known."""
+        later = []
+        for evaluation in self._pending:
+            mode = self._trunk_mode(evaluation)
+            if mode is None:
+                later.append(evaluation)
+                continue
+            coroutine = self._engine.coroutine(evaluation, [*self._modes(evaluation), *mode])
+            self._waiting.append(coroutine)
+            coroutine.resume()
+            self._settle(coroutine, finished)
+        self._pending = later
+        if later and not self._waiting:
+            self._start_ready(finished)
+
+    def _trunk_mode(self, evaluation: Evaluation) -> list[TorchFunctionMode] | None:
+        """The mode that makes or uses the trunk; None while there is none to use."""
+        if not self._engine.share_trunk:
+            return []
+        trunk = self._trunks.get(evaluation.batch)
+        if trunk is None and evaluation.is_baseline:
+            trunk = self._trunks[evaluation.batch] = Trunk(self._supply.in_scope)
+            return [RecordTrunk(trunk)]
+        return [ReplayTrunk(trunk)] if trunk is not None and trunk.complete else None
+
+    def _settle(self, coroutine: Coroutine, finished: Finished) -> None:
+        if not coroutine.finished:
+            return
+        self._waiting.remove(coroutine)
+        trunk = self._trunks.get(coroutine.evaluation.batch)
+        if trunk is not None:
+            trunk.close() if not trunk.complete else trunk.check()
+        assert coroutine.result is not None
+        finished(coroutine.evaluation, coroutine.result)
+        coroutine.result = None

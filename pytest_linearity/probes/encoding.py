@@ -1,0 +1,47 @@
+"""Text -> token ids."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+def encode(tokenizer: PreTrainedTokenizerBase, text: str, *, begin: bool) -> list[int]:
+    """The token ids of a prompt, whose last token is the text's own.
+
+    Args:
+        tokenizer: Of the checkpoint.
+        text: The prompt.
+        begin: Whether the special tokens that the tokenizer puts before a text (``<s>``) belong
+            there. A chat template has written its own; those a text has already are not doubled.
+            What a tokenizer puts behind a text (``</s>``) is never wanted here.
+    """
+    ids = _plain(tokenizer, text)
+    if not begin or not ids:
+        return ids
+    before = _put_before(tokenizer)
+    return ids if ids[: len(before)] == before else before + ids
+
+
+def _plain(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def _put_before(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """The special tokens that the tokenizer puts before any text."""
+    plain = _plain(tokenizer, "a")
+    whole = list(tokenizer("a")["input_ids"])
+    for start in range(len(whole) - len(plain) + 1):
+        if whole[start : start + len(plain)] == plain:
+            return whole[:start]
+    return []
+
+
+def pad_id(tokenizer: PreTrainedTokenizerBase) -> int:
+    """A token to fill batches up with; which one it is has no effect on any prompt's logits."""
+    for candidate in (tokenizer.pad_token_id, tokenizer.eos_token_id):
+        if isinstance(candidate, int):
+            return candidate
+    return 0

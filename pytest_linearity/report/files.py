@@ -1,0 +1,78 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import tempfile
+from pathlib import Path
+
+from pytest_linearity.errors import ConfigError, LinearityError
+
+
+def brief(path: Path) -> Path:
+    """A path as a person would write it here: relative when it lies below this directory."""
+    here = Path.cwd()
+    path = Path(os.path.normpath(path))
+    return path.relative_to(here) if path.is_relative_to(here) else path
+
+
+def require_writable(path: Path) -> None:
+    """Find out, without leaving a trace, whether a file can be written.
+
+    A measurement may take minutes: a place that cannot be written is found before it, not after.
+
+    Args:
+        path: The file to be written later; its directory need not exist yet.
+
+    Raises:
+        ConfigError: If it cannot be written.
+    """
+    if path.is_dir():
+        raise ConfigError(
+            f"{brief(path)}: this is a directory; the report needs the name of a file"
+        )
+    directory = path.parent
+    while not directory.exists() and directory != directory.parent:
+        directory = directory.parent
+    try:
+        # The only reliable test: permission bits say nothing of read-only mounts or of root.
+        with tempfile.TemporaryFile(dir=directory):
+            pass
+    except OSError as error:
+        raise ConfigError(
+            f"{brief(path)}: the report cannot be written here "
+            f"({error.strerror}: {brief(directory)}); "
+            "`output_dir` or --linearity-report must name a writable place"
+        ) from error
+
+
+def write_whole(path: Path, content: str) -> None:
+    """Write a text file so that no reader ever sees half of it.
+
+    The text goes to a temporary file beside the place, which is then renamed. Directories that
+    are missing are made.
+
+    Raises:
+        LinearityError: If the file cannot be written; then no part of it is left behind.
+    """
+    path = path.resolve()  # a link stays a link: what it points to is replaced
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists() and not path.is_file():
+            path.write_text(content, encoding="utf-8")  # a pipe or a device: nothing to rename
+            return
+        _write_and_rename(path, content)
+    except OSError as error:
+        raise LinearityError(f"{brief(path)}: could not be written ({error.strerror})") from error
+
+
+def _write_and_rename(path: Path, content: str) -> None:
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        with beside.open("x", encoding="utf-8") as file:
+            file.write(content)
+        os.replace(beside, path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise

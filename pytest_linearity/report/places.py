@@ -1,0 +1,65 @@
+"""Where the report of each config goes."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_linearity.errors import ConfigError
+from pytest_linearity.report.files import brief, require_writable
+
+if TYPE_CHECKING:
+    from pytest_linearity.config import Config
+
+
+def report_places(configs: Sequence[Config], override: Path | None = None) -> list[Path]:
+    """A file of its own for the report of each config.
+
+    Args:
+        configs: The configs of one run.
+        override: What the command line asks for, instead of `output_dir` and `report_filename`.
+
+    Returns:
+        One path per config. Configs that would write the same file each get their own name put
+        into it: `report.json` becomes `report-first.json` and `report-second.json`.
+
+    Raises:
+        ConfigError: If a place cannot be written, or would overwrite a config.
+    """
+    wanted = [override or config.report_path for config in configs]
+    shared = Counter(path.resolve() for path in wanted)
+    places = [
+        path.with_name(f"{path.stem}-{label}{path.suffix}") if shared[path.resolve()] > 1 else path
+        for path, label in zip(wanted, _labels(configs), strict=True)
+    ]
+    _require_distinct(places, configs)
+    for place in places:
+        require_writable(place)
+    return places
+
+
+def _labels(configs: Sequence[Config]) -> list[str]:
+    """`a/gate.yaml` and `b/gate.yaml` become `a-gate` and `b-gate`; `gate.yaml` alone, `gate`."""
+    sources = [_source(config).with_suffix("") for config in configs]
+    common = Path(os.path.commonpath([source.parent for source in sources])) if sources else None
+    return ["-".join(source.relative_to(common or "").parts) for source in sources]
+
+
+def _require_distinct(places: Sequence[Path], configs: Sequence[Config]) -> None:
+    owners: dict[Path, Config] = {}
+    for place, config in zip(places, configs, strict=True):
+        if place.resolve() in map(_source, configs):
+            raise ConfigError(f"{brief(place)}: this is a config; the report would overwrite it")
+        owner = owners.setdefault(place.resolve(), config)
+        if owner is not config:
+            raise ConfigError(
+                f"{owner.source} and {config.source}: both would write {brief(place)}; "
+                "give each its own `report_filename`"
+            )
+
+
+def _source(config: Config) -> Path:
+    return Path(config.source or "linearity").resolve()

@@ -1,0 +1,234 @@
+"""Values of a config: what each may be, and what a person reads when it is not that.
+
+Every function here takes a raw value, as YAML or the environment gave it, and returns the value
+that the config holds, or raises ``ValueError`` with a phrase that names what was found and what
+would be right. Numbers may come as text (``"0.1"``, ``1e-5``, ``${oc.env:NAME}``).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+Parser = Callable[[Any], Any]
+
+_DEVICE = re.compile(r"auto|cpu|(cuda|xpu|mps|npu|hpu)(:\d+)?")
+_TRUE = {"true", "yes", "on", "1"}
+_FALSE = {"false", "no", "off", "0"}
+
+
+def shown(value: object, limit: int = 60) -> str:
+    """The value as a message shows it: on one line, and not too long."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # an integer of very many digits; a list in itself
+        text = f"a {type(value).__name__}"
+    text = text.encode("ascii", "backslashreplace").decode() if not text.isprintable() else text
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def shown_names(names: Iterable[str]) -> str:
+    """Names as a message lists them: on one line, and not too many."""
+    ordered = [name if name.isprintable() else shown(name) for name in names]
+    more = f" and {len(ordered) - 20} more" if len(ordered) > 20 else ""
+    return ", ".join(ordered[:20]) + more
+
+
+def text(value: Any) -> str:
+    """Text that is not blank."""
+    if not isinstance(value, str):
+        raise ValueError(f"{shown(value)} is not text (quote it if it is meant as text)")
+    if not value.strip():
+        raise ValueError("is empty")
+    return readable(value)
+
+
+def readable(value: str) -> str:
+    """Text that can be encoded: no lone surrogates, which an escape in YAML can give."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{shown(value)} holds half of a surrogate pair") from None
+    return value
+
+
+def path(value: Any) -> str:
+    """Text that may be a path: on one line, without control characters."""
+    name = text(value)
+    if any(unicodedata.category(character) == "Cc" for character in name):
+        raise ValueError(f"{shown(name)} holds a control character")
+    return name
+
+
+def file_name(value: Any) -> str:
+    """The bare name of a file: nothing that leads out of its directory."""
+    name = path(value)
+    if re.search(r"[/\\:]", name) or name in {".", ".."}:
+        raise ValueError(f"{shown(name)} is not a bare file name (output_dir says where it goes)")
+    return name
+
+
+def number(value: Any) -> float:
+    """A finite number."""
+    converted = math.nan
+    if isinstance(value, (int, float, str)) and not isinstance(value, bool):
+        try:
+            converted = float(value)
+        except (ValueError, OverflowError):
+            converted = math.nan
+    if not math.isfinite(converted):
+        raise ValueError(f"{shown(value)} is not a finite number")
+    return converted
+
+
+def positive(value: Any) -> float:
+    """A finite number above zero."""
+    converted = number(value)
+    if converted <= 0:
+        raise ValueError(f"{shown(value)} is not above zero")
+    return converted
+
+
+def within(low: float, high: float) -> Parser:
+    """A finite number from ``low`` to ``high``, both included."""
+
+    def parse(value: Any) -> float:
+        converted = number(value)
+        if not low <= converted <= high:
+            limits = f"from {low:g} to {high:g}" if high < math.inf else f"at least {low:g}"
+            raise ValueError(f"{shown(value)} is out of range: {limits}")
+        return converted
+
+    return parse
+
+
+def integer(low: int, high: int | None = None) -> Parser:
+    """A whole number of at least ``low`` and at most ``high``."""
+
+    def parse(value: Any) -> int:
+        whole = _whole(value)
+        if whole is None:
+            raise ValueError(f"{shown(value)} is not a whole number")
+        if whole < low or (high is not None and whole > high):
+            limits = f"at least {low}" if high is None else f"from {low} to {high}"
+            raise ValueError(f"{shown(value)} is out of range: {limits}")
+        return whole
+
+    return parse
+
+
+def _whole(value: Any) -> int | None:
+    """The value as an integer; ``None`` when it is none."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
+    if isinstance(value, int):
+        return value
+    try:
+        return int(value) if isinstance(value, str) else _whole_float(value)
+    except ValueError:
+        try:
+            return _whole_float(float(value))
+        except ValueError:
+            return None
+
+
+def _whole_float(value: float) -> int | None:
+    return int(value) if value.is_integer() else None
+
+
+def boolean(value: Any) -> bool:
+    """True or false."""
+    if isinstance(value, bool):
+        return value
+    word = str(value).lower() if isinstance(value, (str, int)) else ""
+    if word in _TRUE or word in _FALSE:
+        return word in _TRUE
+    raise ValueError(f"{shown(value)} is neither true nor false")
+
+
+def one_of(*choices: str) -> Parser:
+    """One of a few words."""
+
+    def parse(value: Any) -> str:
+        if value not in choices:
+            raise ValueError(f"{shown(value)} is not one of {', '.join(choices)}")
+        return str(value)
+
+    return parse
+
+
+def device(value: Any) -> str:
+    """The name of a torch device, or ``auto``."""
+    name = text(value)
+    if not _DEVICE.fullmatch(name):
+        raise ValueError(f"{shown(name)} is not a device: auto, cpu, cuda, cuda:1, …")
+    return name
+
+
+def radii(value: Any) -> tuple[float, ...]:
+    """One or several different finite numbers above zero, in ascending order."""
+    entries = _listed(value)
+    if not entries:
+        raise ValueError("holds no radius: at least one is needed, as [0.1, 0.3, 1.0]")
+    numbers = sorted(positive(entry) for entry in entries)
+    for smaller, larger in itertools.pairwise(numbers):
+        if smaller == larger:
+            raise ValueError(f"{larger!r} is repeated")
+    return tuple(numbers)
+
+
+def names(value: Any) -> tuple[str, ...]:
+    """Names of data sets: a list, or text with commas between them."""
+    found = tuple(path(entry).strip() for entry in _listed(value))
+    if not found:
+        raise ValueError("names no data set")
+    return found
+
+
+def _listed(value: Any) -> list[Any]:
+    """The entries of a list, which may also be written ``a,b`` or ``[a, b]`` or be one entry."""
+    if isinstance(value, str):
+        stripped = value.strip()
+        if stripped.startswith("[") and stripped.endswith("]"):
+            stripped = stripped[1:-1]
+        return [entry.strip() for entry in stripped.split(",")] if stripped.strip() else []
+    if isinstance(value, Iterable) and not isinstance(value, (Mapping, bytes)):
+        return list(value)
+    return [value]
+
+
+def prompts(value: Any) -> tuple[str, ...]:
+    """Prompts: a list of texts, or a single one. Blank ones are dropped, and counted, later."""
+    entries = [value] if isinstance(value, str) else value
+    if not isinstance(entries, (list, tuple)):
+        raise ValueError(f"{shown(value)} is not a list of prompts")
+    if not entries:
+        raise ValueError("is an empty list: give prompts, or leave it out for the built-in ones")
+    for place, entry in enumerate(entries, start=1):
+        if not isinstance(entry, str):
+            raise ValueError(f"entry {place}, {shown(entry)}, is not text: quote it")
+        readable(entry)
+    return tuple(entries)
+
+
+def mapping_of_names(*known: str) -> Parser:
+    """A mapping from some of the ``known`` keys to names; a key set to null is as if left out."""
+
+    def parse(value: Any) -> dict[str, str]:
+        if not isinstance(value, Mapping):
+            raise ValueError(f"{shown(value)} is not a mapping of names")
+        given: dict[str, str] = {}
+        for key, name in value.items():
+            if key not in known:
+                raise ValueError(f"{shown(key)} is not one of {', '.join(known)}")
+            if name is not None:
+                if not isinstance(name, str):
+                    raise ValueError(f"{key}: {shown(name)} is not text")
+                given[key] = readable(name)
+        return given
+
+    return parse

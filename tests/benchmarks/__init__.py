@@ -1,0 +1,1 @@
+"""Speed, memory and exactness of the engine beside the literal method; run as a module."""

@@ -1,0 +1,175 @@
+"""From figures to pass, fail and skip, with the lines that people read."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+from conftest import FixedAnalysis, Write
+
+from pytest_linearity.report.document import RadiusFigures
+from pytest_linearity.verdict import passes
+
+
+def test_one_test_per_radius_then_the_linearity_radius(
+    pytester: pytest.Pytester, write_config: Write
+) -> None:
+    write_config(radii=[1.0, 0.1, 3e-5])
+    result = pytester.runpytest("--linearity-config", "gate.yaml", "--collect-only", "-q")
+    assert result.outlines[:4] == [
+        "gate.yaml::radius[3e-05]",
+        "gate.yaml::radius[0.1]",
+        "gate.yaml::radius[1.0]",
+        "gate.yaml::linearity_radius",
+    ]
+
+
+def test_complying_radii_pass(
+    pytester: pytest.Pytester, write_config: Write, fixed: type[FixedAnalysis]
+) -> None:
+    write_config(radii=[0.1, 0.3])
+    result = pytester.runpytest("--linearity-config", "gate.yaml")
+    result.assert_outcomes(passed=3)
+    assert result.ret == 0
+
+
+def test_a_failure_is_one_line_that_names_figure_limit_and_radius(
+    pytester: pytest.Pytester,
+    write_config: Write,
+    fixed: type[FixedAnalysis],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    write_config()
+    result = pytester.runpytest("--linearity-config", "gate.yaml")
+    line = "mean relative error 0.31 > 0.20 at r=1.0 (linearity radius 0.3)"
+    missed = "linearity radius 0.3 < 1.0 (the largest tested radius)"
+    assert result.ret == 1
+    result.assert_outcomes(passed=2, failed=2)
+    assert result.outlines.count(line) == 1
+    assert result.outlines.count(missed) == 1
+    result.stdout.fnmatch_lines(
+        [
+            "_* gate.yaml radius?1.0? _*",
+            f"FAILED gate.yaml::radius?1.0? - {line}",
+            f"FAILED gate.yaml::linearity_radius - {missed}",
+        ]
+    )
+    result.stdout.no_fnmatch_line("*gate.py*")
+    result.stdout.no_fnmatch_line("*Traceback*")
+
+
+def test_a_failure_names_both_limits_when_both_are_broken(
+    pytester: pytest.Pytester, write_config: Write, fixed: type[FixedAnalysis]
+) -> None:
+    fixed.figures = {0.1: (0.5, 0.9)}
+    write_config(radii=[0.1])
+    result = pytester.runpytest("--linearity-config", "gate.yaml")
+    result.stdout.fnmatch_lines(
+        [
+            "mean relative error 0.50 > 0.20, mean cosine similarity 0.90 < 0.95 at r=0.1 "
+            "(linearity radius none)",
+            "linearity radius none: no tested radius complies, 0.1 must (the largest tested "
+            "radius)",
+        ]
+    )
+
+
+def test_a_figure_that_is_not_finite_fails_and_says_so(
+    pytester: pytest.Pytester, write_config: Write, fixed: type[FixedAnalysis]
+) -> None:
+    fixed.figures = {0.1: (None, None)}
+    write_config(radii=[0.1])
+    result = pytester.runpytest("--linearity-config", "gate.yaml")
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(
+        [
+            "logits are not finite in 1 of 1 (direction, prompt) pairs at r=0.1 "
+            "(linearity radius none)",
+            "*0.1*undefined*undefined*no",
+        ]
+    )
+
+
+def test_above_min_linearity_radius_a_failure_is_a_skip_that_says_why(
+    pytester: pytest.Pytester, write_config: Write, fixed: type[FixedAnalysis]
+) -> None:
+    write_config(min_linearity_radius=0.3)
+    result = pytester.runpytest("--linearity-config", "gate.yaml", "-rs")
+    assert result.ret == 0
+    result.assert_outcomes(passed=3, skipped=1)
+    result.stdout.fnmatch_lines(
+        [
+            "*1.0*0.3100*no (allowed)",
+            "SKIPPED [[]1[]] gate.yaml:1: mean relative error 0.31 > 0.20 at r=1.0 (linearity "
+            "radius 0.3); only radii up to min_linearity_radius 0.3 must comply",
+        ]
+    )
+
+
+def test_above_min_linearity_radius_a_complying_radius_passes(
+    pytester: pytest.Pytester, write_config: Write, fixed: type[FixedAnalysis]
+) -> None:
+    write_config(min_linearity_radius=0.1, radii=[0.1, 0.3])
+    pytester.runpytest("--linearity-config", "gate.yaml").assert_outcomes(passed=3)
+
+
+def test_a_linearity_radius_below_the_minimum_fails(
+    pytester: pytest.Pytester, write_config: Write, fixed: type[FixedAnalysis]
+) -> None:
+    write_config(min_linearity_radius=0.5)
+    result = pytester.runpytest("--linearity-config", "gate.yaml")
+    assert result.ret == 1
+    result.assert_outcomes(passed=2, skipped=1, failed=1)
+    result.stdout.fnmatch_lines(["linearity radius 0.3 < 0.5 (min_linearity_radius)"])
+
+
+def test_a_gap_below_the_linearity_radius_fails(
+    pytester: pytest.Pytester, write_config: Write, fixed: type[FixedAnalysis]
+) -> None:
+    fixed.figures = {0.1: (0.3, 0.99), 0.3: (0.1, 0.99), 1.0: (0.1, 0.99)}
+    write_config()
+    result = pytester.runpytest("--linearity-config", "gate.yaml")
+    result.assert_outcomes(passed=2, failed=2)
+    result.stdout.fnmatch_lines(["linearity radius 1.0, but 0.1 does not comply"])
+
+
+RADII = (0.1, 0.3, 1.0)
+
+
+@pytest.mark.parametrize("least", [None, *RADII])
+def test_a_run_passes_exactly_when_its_report_says_so(
+    least: float | None,
+    pytester: pytest.Pytester,
+    write_config: Write,
+    fixed: type[FixedAnalysis],
+) -> None:
+    for complies in product([True, False], repeat=len(RADII)):
+        fixed.figures = {
+            r: (0.1 if ok else 0.5, 0.99) for r, ok in zip(RADII, complies, strict=True)
+        }
+        write_config(radii=list(RADII), min_linearity_radius=least)
+        everything = pytester.runpytest("--linearity-config", "gate.yaml")
+        verdict = pytester.runpytest("--linearity-config", "gate.yaml", "-k", "linearity_radius")
+        figures = [
+            RadiusFigures(r, None, None, None, None, None, "float32", ok)
+            for r, ok in zip(RADII, complies, strict=True)
+        ]
+        passed = passes(figures, least)
+        assert (everything.ret == 0) == passed
+        assert (verdict.ret == 0) == passed
+
+
+def test_a_bug_shows_one_traceback_and_is_not_tried_again(
+    pytester: pytest.Pytester, write_config: Write, fixed: type[FixedAnalysis]
+) -> None:
+    fixed.error = RuntimeError("shapes do not match")
+    write_config(radii=[0.1, 0.3])
+    result = pytester.runpytest("--linearity-config", "gate.yaml")
+    assert result.ret == 1
+    assert fixed.measured == 1
+    assert result.outlines.count("E           RuntimeError: shapes do not match") == 1
+    result.stdout.fnmatch_lines(
+        ["FAILED gate.yaml::radius?0.3? - RuntimeError: measuring failed before: *"]
+    )
+    result.stdout.no_fnmatch_line("*pluggy*_multicall*")

@@ -1,0 +1,213 @@
+"""The engine's parts: shared trunk, slices, and what a trunk may not hide."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pytest_linearity import Directions
+from pytest_linearity.differences import extrapolate, steps
+from pytest_linearity.lockstep import Evaluation, Lockstep, supply
+from pytest_linearity.lockstep.trunk import TrunkMismatch
+from pytest_linearity.precision import Arithmetic
+from pytest_linearity.selections import Selections, flips
+
+EXACT = Arithmetic(torch.float64, torch.device("cpu"))
+
+
+class Deep(nn.Module):
+    """Four blocks that count how often they run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.blocks = nn.ModuleList(nn.Linear(6, 6) for _ in range(4))
+        self.computed = 0
+
+    def forward(self) -> Tensor:
+        x = torch.ones(2, 6)
+        for block in self.blocks:
+            x = self.function(block(x))
+        return x
+
+    def function(self, x: Tensor) -> Tensor:
+        return torch.tanh(x)
+
+
+def outputs(
+    model: nn.Module, scope: str, evaluations: list[Evaluation], **more: bool
+) -> dict[Evaluation, Tensor]:
+    found: dict[Evaluation, Tensor] = {}
+    engine = Lockstep(model, [model], Directions(model, 2, scope=scope), EXACT, **more)
+    engine.run(evaluations, found.__setitem__)
+    return found
+
+
+ALL = [Evaluation(0), *(Evaluation(0, k, s) for k in range(2) for s in (None, 0.1, 1.0))]
+
+
+def test_the_trunk_is_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+    plain = supply.Supply.serve
+
+    def counted(self: supply.Supply, waiting: list) -> object:
+        calls.append(len(waiting))
+        return plain(self, waiting)
+
+    monkeypatch.setattr(supply.Supply, "serve", counted)
+    outputs(Deep(), "last_blocks:1", ALL)
+    # Three blocks for the baseline alone, the last for all evaluations together.
+    assert calls == [1, 1, 1, len(ALL)]
+    calls.clear()
+    outputs(Deep(), "last_blocks:1", ALL, share_trunk=False)
+    assert calls == [len(ALL)] * 4
+
+
+def test_sharing_the_trunk_changes_nothing() -> None:
+    shared, alone = (
+        outputs(Deep(), "last_blocks:2", ALL, share_trunk=share) for share in (True, False)
+    )
+    for evaluation in ALL:
+        assert torch.equal(shared[evaluation], alone[evaluation])
+
+
+def test_a_forward_that_goes_another_way_is_noticed() -> None:
+    class Fickle(Deep):
+        runs = 0
+
+        def forward(self) -> Tensor:
+            type(self).runs += 1
+            x = torch.ones(2, 6)
+            # Another operation in every second forward, before anything is perturbed.
+            x = x + 1 if type(self).runs % 2 else x * 2
+            for block in self.blocks:
+                x = block(x)
+            return x
+
+    with pytest.raises(TrunkMismatch):
+        outputs(Fickle(), "last_blocks:1", ALL)
+
+
+def test_a_shared_result_that_is_changed_in_place_is_noticed() -> None:
+    class Writing(Deep):
+        def forward(self) -> Tensor:
+            x = self.blocks[0](torch.ones(2, 6))
+            y = self.blocks[3](x)
+            x += 1
+            return x + y
+
+    with pytest.raises(TrunkMismatch, match="changed in place"):
+        outputs(Writing(), "last_blocks:1", ALL)
+    alone = outputs(Writing(), "last_blocks:1", ALL, share_trunk=False)
+    assert not torch.equal(alone[ALL[2]], alone[ALL[0]])
+
+
+def test_slices_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = nn.Sequential(nn.Linear(50, 700), nn.Tanh(), nn.Linear(700, 30))
+    x = torch.randn(3, 50)
+    whole = Lockstep(model, [lambda: model(x)], Directions(model, 2), EXACT)
+    found: list[dict[Evaluation, Tensor]] = [{}, {}]
+    whole.run(ALL, found[0].__setitem__)
+    monkeypatch.setattr(supply, "_SLICE_ENTRIES", 1000)
+    whole.run(ALL, found[1].__setitem__)
+    for evaluation in ALL:
+        # Other shapes of the same products: rounding of float64.
+        torch.testing.assert_close(found[0][evaluation], found[1][evaluation], rtol=0, atol=1e-13)
+
+
+def test_only_rows_that_are_looked_up_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Lookup(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embed = nn.Embedding(100_000, 64)
+            self.head = nn.Linear(64, 5)
+
+        def forward(self) -> Tensor:
+            return self.head(self.embed(torch.tensor([[3, 70_000, 3]])))[:, -1]
+
+    drawn: list[int] = []
+    from pytest_linearity import directions as module
+
+    plain = module._draw
+
+    def counted(jobs: list) -> None:
+        drawn.extend(target.numel() for target, _, _ in jobs)
+        plain(jobs)
+
+    monkeypatch.setattr(module, "_draw", counted)
+    model = Lookup()
+    outputs(model, "full", ALL)
+    # Two draw blocks of the embedding and the small head, for each of two directions.
+    assert sum(drawn) <= 2 * (2 * 32768 + 5 * 64 + 5)
+
+
+def test_several_batches_advance_together() -> None:
+    model = Deep()
+    directions = Directions(model, 1)
+    found: dict[Evaluation, Tensor] = {}
+    x = [torch.ones(2, 6), torch.zeros(1, 6)]
+    runs: list[Callable[[], Tensor]] = [lambda i=i: model.blocks[0](x[i]) for i in range(2)]
+    evaluations = [Evaluation(b, *rest) for b in range(2) for rest in ((), (0, None), (0, 0.5))]
+    Lockstep(model, runs, directions, EXACT).run(evaluations, found.__setitem__)
+    weight, bias = (model.blocks[0].get_parameter(n).detach().double() for n in ("weight", "bias"))
+    dw, db = (directions.tensor(0, f"blocks.0.{n}").double() for n in ("weight", "bias"))
+    for b in range(2):
+        moved = x[b].double() @ (weight + 0.5 * dw).T + bias + 0.5 * db
+        torch.testing.assert_close(found[Evaluation(b, 0, 0.5)], moved, rtol=1e-12, atol=1e-12)
+
+
+def test_parameters_are_not_to_be_read_from_elsewhere() -> None:
+    class Threaded(Deep):
+        def forward(self) -> Tensor:
+            import threading
+
+            failures: list[Exception] = []
+
+            def read() -> None:
+                try:
+                    self.blocks[0].weight + 1
+                except RuntimeError as error:
+                    failures.append(error)
+
+            thread = threading.Thread(target=read)
+            thread.start()
+            thread.join()
+            raise failures[0]
+
+    with pytest.raises(RuntimeError, match="read outside of an evaluation"):
+        outputs(Threaded(), "full", ALL)
+
+
+def test_richardson_is_exact_for_polynomials_up_to_degree_six() -> None:
+    h = 0.5
+
+    def f(t: float) -> Tensor:
+        return torch.tensor([[2 * t + 3 * t**2 - t**3 + t**5 + t**6, 1.0 + t]]).double()
+
+    derivative, error = extrapolate({t: f(t) for t in steps(h)}, h)
+    torch.testing.assert_close(derivative, torch.tensor([[2.0, 1.0]]).double(), rtol=1e-12, atol=0)
+    assert error < 0.1
+    tangent, error = extrapolate({t: torch.tensor([[t**7]]).double() for t in steps(h)}, h)
+    assert 0 < abs(tangent.item()) < h**6
+    assert len(set(steps(h))) == 6
+
+
+def test_flips_count_sets_and_skip_padding() -> None:
+    def chosen(*tables: list[list[float]]) -> Selections:
+        noted = Selections()
+        with noted:
+            for table in tables:
+                torch.tensor(table).topk(2, dim=-1)
+                torch.tensor([1, 2, 3]).argmax()  # of integers: no decision
+        return noted
+
+    one = chosen([[3.0, 2.0, 1.0], [3.0, 2.0, 1.0]])
+    same = chosen([[2.0, 3.0, 1.0], [3.0, 2.0, 1.0]])
+    other = chosen([[3.0, 1.0, 2.0], [1.0, 2.0, 3.0]])
+    assert flips(one, same) == 0
+    assert flips(one, other) == 2
+    assert flips(one, other, torch.tensor([True, False])) == 1
+    assert flips(one, chosen()) == 2

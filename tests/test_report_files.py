@@ -1,0 +1,174 @@
+"""Reports on disk: whole or not at all, each in its own place."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from pytest_linearity.config import Config
+from pytest_linearity.errors import ConfigError, LinearityError
+from pytest_linearity.report.document import RadiusFigures, Report
+from pytest_linearity.report.files import brief, require_writable, write_whole
+from pytest_linearity.report.json import write_json
+from pytest_linearity.report.places import report_places
+
+
+def report(error: float | None = 0.12) -> Report:
+    figures = RadiusFigures(0.3, error, 0.04, 0.97, 0.01, 4e-4, "float32", True)
+    return Report(
+        config={"radii": [0.3], "default_system": "Größe"},
+        checkpoint={"path": "x", "architecture": "y", "parameters": 1, "dtype": "bfloat16"},
+        radii=(figures,),
+        linearity_radius=0.3,
+        passed=True,
+        environment={"seconds": 1.5},
+    )
+
+
+class TestJson:
+    def test_is_the_report(self, tmp_path: Path) -> None:
+        write_json(report(), tmp_path / "report.json")
+        text = (tmp_path / "report.json").read_text(encoding="utf-8")
+        assert text.endswith("}\n")
+        assert "Größe" in text
+        assert json.loads(text) == report().to_dict()
+        assert json.loads(text)["metrics"]["0.3"]["mean_relative_error"] == 0.12
+
+    def test_says_null_for_a_figure_that_is_not_defined(self, tmp_path: Path) -> None:
+        write_json(report(error=None), tmp_path / "report.json")
+        found = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+        assert found["metrics"]["0.3"]["mean_relative_error"] is None
+
+    @pytest.mark.parametrize("value", [float("nan"), float("inf")])
+    def test_never_holds_what_is_not_json(self, value: float, tmp_path: Path) -> None:
+        with pytest.raises(ValueError, match="JSON"):
+            write_json(report(error=value), tmp_path / "report.json")
+        assert not list(tmp_path.iterdir())
+
+
+class TestWriteWhole:
+    def test_makes_missing_directories(self, tmp_path: Path) -> None:
+        write_whole(tmp_path / "a" / "b" / "file", "text")
+        assert (tmp_path / "a" / "b" / "file").read_text() == "text"
+
+    def test_replaces_and_leaves_nothing_beside(self, tmp_path: Path) -> None:
+        for text in ("first", "second"):
+            write_whole(tmp_path / "file", text)
+        assert (tmp_path / "file").read_text() == "second"
+        assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+    def test_keeps_the_old_file_when_the_new_one_cannot_be_finished(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        write_whole(tmp_path / "file", "old")
+
+        def fail(*_: object) -> None:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(os, "replace", fail)
+        with pytest.raises(LinearityError, match=r"file: could not be written \(No space left"):
+            write_whole(tmp_path / "file", "new")
+        assert (tmp_path / "file").read_text() == "old"
+        assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+    def test_is_never_seen_half_written(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        write_whole(tmp_path / "file", "old")
+        seen = []
+        replace = os.replace
+
+        def look(source: Path, target: Path) -> None:
+            seen.append((Path(source).read_text(), Path(target).read_text()))
+            replace(source, target)
+
+        monkeypatch.setattr(os, "replace", look)
+        write_whole(tmp_path / "file", "new")
+        assert seen == [("new", "old")]
+
+    def test_a_link_stays_a_link(self, tmp_path: Path) -> None:
+        (tmp_path / "link").symlink_to(tmp_path / "target")
+        write_whole(tmp_path / "link", "text")
+        assert (tmp_path / "link").is_symlink()
+        assert (tmp_path / "target").read_text() == "text"
+
+    def test_a_device_stays_a_device(self) -> None:
+        write_whole(Path("/dev/null"), "text")
+        assert stat.S_ISCHR(Path("/dev/null").stat().st_mode)
+
+    def test_is_readable_by_others_as_any_new_file(self, tmp_path: Path) -> None:
+        (tmp_path / "usual").touch()
+        write_whole(tmp_path / "file", "text")
+        assert (tmp_path / "file").stat().st_mode == (tmp_path / "usual").stat().st_mode
+
+
+class TestRequireWritable:
+    def test_leaves_no_trace(self, tmp_path: Path) -> None:
+        require_writable(tmp_path / "new" / "report.json")
+        require_writable(tmp_path / "report.json")
+        assert not list(tmp_path.iterdir())
+
+    def test_a_directory(self, tmp_path: Path) -> None:
+        with pytest.raises(ConfigError, match="directory"):
+            require_writable(tmp_path)
+
+    def test_below_a_file(self, tmp_path: Path) -> None:
+        (tmp_path / "file").touch()
+        with pytest.raises(ConfigError, match="report cannot be written here"):
+            require_writable(tmp_path / "file" / "report.json")
+
+    @pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a place nobody can write")
+    def test_where_not_even_root_may(self) -> None:
+        with pytest.raises(ConfigError, match="/proc/none"):
+            require_writable(Path("/proc/none/report.json"))
+
+
+class TestPlaces:
+    @pytest.fixture(autouse=True)
+    def here(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(tmp_path)
+
+    def config(self, source: str, **keys: str) -> Config:
+        return Config(model_name_or_path="checkpoint", source=Path(source), **keys)
+
+    def places(self, *configs: Config, override: Path | None = None) -> list[str]:
+        return [str(brief(place)) for place in report_places(configs, override)]
+
+    def test_one_config(self) -> None:
+        assert self.places(self.config("gate.yaml")) == ["linearity_report.json"]
+        keys = {"output_dir": "out", "report_filename": "figures.json"}
+        assert self.places(self.config("gate.yaml", **keys)) == ["out/figures.json"]
+        assert self.places(self.config("gate.yaml"), override=Path("x.json")) == ["x.json"]
+
+    def test_configs_that_would_share_a_file_get_one_each(self) -> None:
+        both = self.config("a.yaml"), self.config("b.yaml")
+        assert self.places(*both) == ["linearity_report-a.json", "linearity_report-b.json"]
+        assert self.places(*both, override=Path("x.json")) == ["x-a.json", "x-b.json"]
+
+    def test_configs_of_the_same_name(self) -> None:
+        both = self.config("one/gate.yaml"), self.config("two/gate.yaml")
+        assert self.places(*both, override=Path("x.json")) == ["x-one-gate.json", "x-two-gate.json"]
+
+    def test_configs_with_places_of_their_own_keep_them(self) -> None:
+        configs = (
+            self.config("a.yaml"),
+            self.config("b.yaml", output_dir="out"),
+            self.config("c.yaml"),
+        )
+        assert self.places(*configs) == [
+            "linearity_report-a.json",
+            "out/linearity_report.json",
+            "linearity_report-c.json",
+        ]
+
+    def test_places_that_cannot_be_told_apart_are_refused(self) -> None:
+        with pytest.raises(ConfigError, match=r"gate.yaml and gate.yml: both would write"):
+            self.places(self.config("gate.yaml"), self.config("gate.yml"))
+
+    def test_a_config_is_never_overwritten(self) -> None:
+        with pytest.raises(ConfigError, match="overwrite"):
+            self.places(self.config("gate.yaml"), override=Path("gate.yaml"))

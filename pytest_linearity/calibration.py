@@ -17,6 +17,7 @@ from pytest_linearity.directions import Directions
 from pytest_linearity.errors import MeasurementError
 from pytest_linearity.lockstep import Evaluation, Lockstep
 from pytest_linearity.lockstep.dual import unpack_dual
+from pytest_linearity.lockstep.tail import Site, SiteLog, Tail
 from pytest_linearity.lockstep.trunk import TrunkMismatch
 from pytest_linearity.metrics import relative_error
 from pytest_linearity.precision import Arithmetic
@@ -28,6 +29,14 @@ Logits = Callable[[], Tensor]
 _SAME = 1e-6
 """Two float64 forwards at θ* that differ by more than this, relative to their norm, did not
 compute the same thing: even atomic additions in any order stay nine digits below."""
+
+_TAIL_CANDIDATES = 10
+"""How many of the last linear layers may turn out to matter for the last tokens only: those of one
+block."""
+
+_NUDGE = 1e-6
+"""Distance from θ* of the points that check the derivative: too near for a router to change its
+choice on the way, far enough for float64."""
 
 _FLOAT64_PER_FLOAT32 = torch.finfo(torch.float64).eps / torch.finfo(torch.float32).eps
 
@@ -44,6 +53,8 @@ class Calibration:
     """Whether the forward makes discrete choices, as routers do."""
     widest: int
     """Inputs plus outputs of the widest linear layer, in features."""
+    tail: frozenset[Site]
+    """Where the logits can see the last tokens' rows only."""
     step: float | None
     """Largest step of the central differences; None where forward mode works."""
     no_forward_mode: str | None
@@ -123,6 +134,7 @@ def calibrate(
         share_trunk=trial.share_trunk,
         selects=bool(exact.selections.chosen),
         widest=exact.watch.widest,
+        tail=rounded.tail,
         step=trial.step,
         no_forward_mode=trial.no_forward_mode,
         noise=noise,
@@ -148,6 +160,8 @@ class _Outcome:
     """Jδ by forward mode."""
     derivative: Tensor
     """Jδ by whatever works."""
+    tail: frozenset[Site]
+    """Sites of which some rows were left out, and the logits did not notice."""
 
     @property
     def change(self) -> Tensor:
@@ -196,6 +210,9 @@ class _Trial:
         self.step: float | None = None
         self.no_forward_mode: str | None = None
         self._forward_mode = True
+        needed: Tensor | None = getattr(logits, "needed", None)
+        self._log = SiteLog(torch.zeros(0) if needed is None else needed)
+        self._candidates: list[Site] = []
 
     def run(self, dtype: torch.dtype) -> _Outcome:
         """Run in one arithmetic; the first run finds out what works."""
@@ -212,6 +229,8 @@ class _Trial:
                 failures.append(error)
                 continue
             self.share_trunk, self._forward_mode = share_trunk, forward_mode
+            if not outcome.selections.chosen and not self._log.needed.all():
+                self._candidates = list(self._log.seen)[-_TAIL_CANDIDATES:]
             if not forward_mode and self.no_forward_mode is None:
                 self.no_forward_mode = str(failures[0]).strip().splitlines()[0]
             return outcome
@@ -232,25 +251,39 @@ class _Trial:
         def modes(evaluation: Evaluation) -> list[TorchFunctionMode]:
             return [selections, watch] if evaluation == Evaluation(0) else []
 
+        tails: dict[int, Tail] = {0: self._log}
+        for place, site in enumerate(self._candidates):
+            tails[2 + place] = Tail(self._log.needed, frozenset([site]))
         Lockstep(
             self._model,
-            [self._logits, self._logits],
+            [self._logits] * (2 + len(self._candidates)),
             self._directions,
             Arithmetic(dtype, self._device),
             share_primals=False,
             share_trunk=share_trunk,
+            tails=tails,
         ).run(self._evaluations(dtype, forward_mode), finished, modes=modes)
         tangent = tangents[0] if tangents else None
         derivative = tangent if tangent is not None else self._extrapolated(logits)
         self._same_primal(logits)
-        return _Outcome(watch, selections, logits, self._radius, tangent, derivative)
+        if tangent is not None and dtype == torch.float64:
+            _same_derivative(logits, tangent)
+        tail = frozenset(
+            site
+            for place, site in enumerate(self._candidates)
+            if logits[Evaluation(2 + place)].isfinite().all()
+        )
+        return _Outcome(watch, selections, logits, self._radius, tangent, derivative, tail)
 
     def _evaluations(self, dtype: torch.dtype, forward_mode: bool) -> list[Evaluation]:
         evaluations = [Evaluation(0), Evaluation(0, 0, self._radius)]
         if dtype == torch.float64:
             evaluations.append(Evaluation(1))
+        evaluations += [Evaluation(2 + place) for place in range(len(self._candidates))]
         if forward_mode:
             evaluations.append(Evaluation(0, 0))
+            if dtype == torch.float64:
+                evaluations += [Evaluation(0, 0, _NUDGE), Evaluation(0, 0, -_NUDGE)]
         elif dtype == torch.float64:
             at = {step for h in CANDIDATES for step in steps(h)} - {self._radius}
             evaluations += [Evaluation(0, 0, step) for step in sorted(at)]
@@ -272,3 +305,20 @@ class _Trial:
         baseline = logits[Evaluation(0)]
         if float((dual - baseline).norm()) > 1e-3 * float(baseline.norm()):
             raise TrunkMismatch("a forward with a tangent did not compute what one without does")
+
+
+def _same_derivative(logits: dict[Evaluation, Tensor], tangent: Tensor) -> None:
+    """A tangent is lost where values leave torch, or are detached: differences show it.
+
+    Raises:
+        ArithmeticError: If forward mode gives another derivative than differences do.
+    """
+    change = logits[Evaluation(0, 0, _NUDGE)] - logits[Evaluation(0, 0, -_NUDGE)]
+    slope = change / (2 * _NUDGE)
+    error, size = float((slope - tangent).norm()), float(slope.norm())
+    rounding = 1e-11 * float(logits[Evaluation(0)].norm()) / _NUDGE
+    if error > max(1e-2 * size, rounding):
+        raise ArithmeticError(
+            "forward mode loses part of the derivative: it is off by a vector of norm "
+            f"{error:.3g} from central differences of norm {size:.3g}"
+        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -71,7 +72,7 @@ def reason(error: BaseException) -> str:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep the loading reports and progress bars of transformers from the terminal."""
+    """Keep the reports, warnings and progress bars of transformers from the terminal."""
     import logging as levels
 
     import transformers
@@ -81,7 +82,9 @@ def quiet() -> Iterator[None]:
     logging.set_verbosity(levels.CRITICAL)
     logging.disable_progress_bar()
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     finally:
         logging.set_verbosity(verbosity)
         if bars:

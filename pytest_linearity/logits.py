@@ -25,6 +25,8 @@ class LastTokenLogits:
     """int64 Tensor [prompts]: place of each prompt's last token among the positions kept."""
     real: Tensor
     """bool Tensor [tokens], False at padding."""
+    needed: Tensor
+    """bool Tensor [tokens], True at each prompt's last token."""
 
     @property
     def tokens(self) -> int:
@@ -66,4 +68,5 @@ def last_token_logits(
         inputs=inputs,
         column=(place if keeps else batch.last).to(device),
         real=batch.attention_mask.bool().flatten(),
+        needed=(torch.arange(batch.input_ids.shape[1]) == batch.last[:, None]).flatten(),
     )

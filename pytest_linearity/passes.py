@@ -14,6 +14,7 @@ from pytest_linearity.differences import extrapolate, steps
 from pytest_linearity.directions import Directions
 from pytest_linearity.lockstep import Evaluation, Lockstep
 from pytest_linearity.lockstep.dual import unpack_dual
+from pytest_linearity.lockstep.tail import Tail, TailMismatch
 from pytest_linearity.lockstep.trunk import TrunkMismatch
 from pytest_linearity.metrics import cosine_similarity, relative_error
 from pytest_linearity.precision import Arithmetic
@@ -22,7 +23,8 @@ from pytest_linearity.selections import Selections, flips
 Logits: TypeAlias = Callable[[], Tensor]
 """Runs the model on one batch and returns its last-token logits, Tensor [prompts, V]. It may have
 an attribute `tokens`, how many tokens the batch has, padding included, by which memory is planned;
-and `real`, a bool Tensor [tokens] that is False at padding."""
+`real`, a bool Tensor [tokens] that is False at padding; and `needed`, a bool Tensor [tokens] that
+is True at the tokens whose logits it returns."""
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Told (done, total)."""
@@ -98,6 +100,11 @@ class Pass:
         self._figures = figures
         self._progress = progress
         self._share_trunk = known.share_trunk
+        self._tails = {
+            batch: Tail(run.needed, known.tail)
+            for batch, run in enumerate(batches)
+            if known.tail and hasattr(run, "needed")
+        }
 
     def run(self, radii: Sequence[float], *, derivatives: bool) -> None:
         """Measure the true change at some radii.
@@ -111,9 +118,10 @@ class Pass:
             progress = _Counter(self._progress, self._model, place, len(rounds))
             try:
                 self._run_round(batches, ks, radii, derivatives, progress)
-            except TrunkMismatch:
+            except (TrunkMismatch, TailMismatch):
                 # What calibration saw on one prompt does not hold for all of them.
                 self._share_trunk = False
+                self._tails = {}
                 self._run_round(batches, ks, radii, derivatives, progress)
             progress.finish()
 
@@ -126,7 +134,7 @@ class Pass:
         progress: _Counter,
     ) -> None:
         step = self._known.step if derivatives else None
-        results = _Results(self._figures, self._known, self._real)
+        results = _Results(self._figures, self._known, self._real, bool(self._tails))
         results.expect(radii, derivatives)
         evaluations = [
             evaluation
@@ -140,6 +148,7 @@ class Pass:
             self._arithmetic,
             share_primals=self._known.share_primals,
             share_trunk=self._share_trunk,
+            tails=self._tails,
         ).run(evaluations, results.take, modes=results.modes, served=progress.served)
 
     def _real(self, batch: int) -> Tensor | None:
@@ -179,12 +188,17 @@ class _Results:
     """What the evaluations of one round give, reduced as soon as all it takes is there."""
 
     def __init__(
-        self, figures: Figures, known: Calibration, real: Callable[[int], Tensor | None]
+        self,
+        figures: Figures,
+        known: Calibration,
+        real: Callable[[int], Tensor | None],
+        has_tail: bool,
     ) -> None:
         self._figures = figures
         self._step = known.step
         self._selects = known.selects
         self._real = real
+        self._has_tail = has_tail
         self._baselines: dict[int, Tensor] = {}
         self._values: dict[tuple[int, int], dict[float, Tensor]] = {}
         self._early: list[tuple[Evaluation, Tensor]] = []
@@ -208,6 +222,8 @@ class _Results:
     def take(self, evaluation: Evaluation, logits: Tensor) -> None:
         """Take in an evaluation that has ended."""
         batch, k, step = evaluation.batch, evaluation.direction, evaluation.step
+        if self._has_tail and not logits.isfinite().all():
+            raise TailMismatch("logits are not finite; perhaps for want of rows left out")
         if k is None:
             self._baselines[batch] = logits
         elif step is None:

@@ -29,11 +29,15 @@ def check_loaded(directory: Path, model: PreTrainedModel, loading: dict[str, Any
         CheckpointError: If a tensor is missing, and so random; left over; or of another shape.
     """
     architecture = type(model).__name__
-    for name, found, wanted in sorted(loading["mismatched_keys"])[:1]:
+    for mismatched in sorted(loading["mismatched_keys"])[:1]:
+        name, *shapes = (mismatched,) if isinstance(mismatched, str) else mismatched
+        found = f"has shape {list(shapes[0])}" if shapes else "has another shape"
+        wanted = shapes[1] if shapes else model.get_parameter(name).shape  # transformers 4
         raise CheckpointError(
-            f"{directory}: {name} has shape {list(found)}, but {architecture} needs {list(wanted)}"
+            f"{directory}: {name} {found}, but {architecture} needs {list(wanted)}"
         )
     missing = set(loading["missing_keys"]) & _needed(model)
+    missing |= {name for name, parameter in model.named_parameters() if parameter.is_meta}
     if missing:
         raise CheckpointError(
             f"{directory}: tensors are missing, and would be random: {_some(missing)}"

@@ -8,9 +8,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pytest_linearity import Directions
+from pytest_linearity import Directions, measure
+from pytest_linearity.calibration import calibrate
 from pytest_linearity.differences import extrapolate, steps
 from pytest_linearity.lockstep import Evaluation, Lockstep, supply
+from pytest_linearity.lockstep.tail import Site, Tail
 from pytest_linearity.lockstep.trunk import TrunkMismatch
 from pytest_linearity.precision import Arithmetic
 from pytest_linearity.selections import Selections, flips
@@ -211,3 +213,88 @@ def test_flips_count_sets_and_skip_padding() -> None:
     assert flips(one, other) == 2
     assert flips(one, other, torch.tensor([True, False])) == 1
     assert flips(one, chosen()) == 2
+
+
+class Attending(nn.Module):
+    """Three layers for every token, and a mixing of tokens after the first."""
+
+    def __init__(self, peek: bool = False) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layers = nn.ModuleList(nn.Linear(6, 6) for _ in range(3))
+        self.x = torch.randn(2, 4, 6)
+        self.needed = torch.tensor([False, False, False, True] * 2)
+        self.tokens = 8
+        self.peek = peek
+
+    def forward(self) -> Tensor:
+        x = self.layers[0](self.x)
+        x = torch.cumsum(x, dim=1)
+        x = torch.tanh(self.layers[1](x))
+        x = self.layers[2](x)
+        return x[:, -1] + (x[:, 0] * 0 if self.peek else 0)
+
+
+@pytest.mark.parametrize("peek", [False, True])
+def test_the_tail_is_what_only_last_tokens_can_reach(peek: bool) -> None:
+    model = Attending(peek)
+    known = calibrate(model, _Run(model), Directions(model, 1), 0.1, torch.device("cpu"))
+    names = {site.name for site in known.tail}
+    assert names == (set() if peek else {"layers.1.weight", "layers.2.weight"})
+
+
+def test_leaving_rows_out_changes_no_figure() -> None:
+    model = Attending()
+    directions, radii = Directions(model, 2), (0.1, 1.0)
+    with_tail = measure(model, _Run(model), directions, radii, "float64")
+    without = measure(model, model, directions, radii, "float64")
+    # Stacked products of two rows against formed ones of eight: rounding of float64.
+    torch.testing.assert_close(
+        with_tail.relative_error, without.relative_error, rtol=1e-9, atol=1e-12
+    )
+
+
+def test_a_row_left_out_by_mistake_is_never_a_wrong_figure() -> None:
+    model = Attending()
+    sites = frozenset([Site("layers.0.weight", 0, 0)])
+    found: dict[Evaluation, Tensor] = {}
+    tails = {0: Tail(model.needed, sites)}
+    Lockstep(model, [model], Directions(model, 2), EXACT, tails=tails).run(ALL, found.__setitem__)
+    assert all(logits.isnan().all() for logits in found.values())
+
+
+def test_prompts_unlike_the_calibration_fall_back_to_all_rows() -> None:
+    """The layer looks at other tokens for some prompts only, and calibration saw none of them."""
+
+    class Sometimes(Attending):
+        def forward(self) -> Tensor:
+            x = self.layers[2](self.x)
+            return x[:, -1] + (x[:, 0] if len(x) > 1 else 0)
+
+    model = Sometimes()
+    directions = Directions(model, 1)
+    small = _Run(model)
+
+    def one_prompt() -> Tensor:
+        whole, model.x = model.x, model.x[:1]
+        try:
+            return model()
+        finally:
+            model.x = whole
+
+    object.__setattr__(small, "function", one_prompt)
+    object.__setattr__(small, "needed", model.needed[:4])
+    ours = measure(model, _Run(model), directions, (0.1,), "float64", calibration=small)
+    truth = measure(model, model, directions, (0.1,), "float64")
+    torch.testing.assert_close(ours.relative_error, truth.relative_error, rtol=1e-9, atol=1e-12)
+
+
+class _Run:
+    """A call that says which rows it needs."""
+
+    def __init__(self, model: Attending) -> None:
+        self.function: Callable[[], Tensor] = model
+        self.needed = model.needed
+
+    def __call__(self) -> Tensor:
+        return self.function()

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
 
 from pytest_linearity.lockstep.requests import Request
+from pytest_linearity.lockstep.tail import Site
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,13 @@ class Coroutine:
         self._greenlet = _EvaluationGreenlet(run)
         self._greenlet.coroutine = self
         self._state = _ThreadState(modes)
+
+    @property
+    def site(self) -> Site:
+        """Where in its forward a suspended evaluation stands."""
+        assert self.request is not None
+        name, start, _ = self.request.key
+        return Site(name, start, self.uses[self.request.key])
 
     @property
     def finished(self) -> bool:
@@ -116,7 +124,8 @@ def ask(request: Request) -> Any:
     """Suspend the running evaluation until its request is served.
 
     Raises:
-        RuntimeError: If no evaluation is running: the model is in use from elsewhere.
+        RuntimeError: If no evaluation is running: the model is in use from elsewhere. Or if the
+            tangent of a parameter would be lost.
     """
     running = greenlet.getcurrent()
     if not isinstance(running, _EvaluationGreenlet):
@@ -124,34 +133,44 @@ def ask(request: Request) -> Any:
             f"parameter {request.name!r} was read outside of an evaluation while the model is "
             "being measured; a model cannot be used from elsewhere at the same time"
         )
+    if running.coroutine.evaluation.is_jvp and not torch._C._is_fwd_grad_enabled():
+        raise RuntimeError(
+            f"parameter {request.name!r} is used where forward mode is off, as it is inside a "
+            "custom autograd.Function"
+        )
     return running.parent.switch(request)
+
+
+_AUTOCAST = ("cpu", "cuda")
 
 
 class _ThreadState:
     """Torch's thread-local switches, which would leak from one coroutine into the next."""
 
-    def __init__(self, modes: list[TorchFunctionMode], autocast: dict[str, bool] | None = None):
+    def __init__(self, modes: list[TorchFunctionMode]) -> None:
         self.modes = modes
         self.grad = False
-        self.autocast = autocast or {}
+        # Off inside a custom autograd function, which may well use parameters.
+        self.forward_grad = True
+        self.autocast = dict.fromkeys(_AUTOCAST, False)
 
     @classmethod
     def take(cls) -> _ThreadState:
-        """Read the present state and leave a neutral one."""
-        state = cls(
-            [mode for mode in _mode_stack() if not _is_over(mode)],
-            {kind: torch.is_autocast_enabled(kind) for kind in ("cpu", "cuda")},
-        )
-        state.grad = torch.is_grad_enabled()
+        """Read the present state and leave one without modes."""
+        state = cls([mode for mode in _mode_stack() if not _is_over(mode)])
         for _ in _mode_stack():
             torch._C._pop_torch_function_stack()
+        state.grad = torch.is_grad_enabled()
+        state.forward_grad = torch._C._is_fwd_grad_enabled()
+        state.autocast = {kind: torch.is_autocast_enabled(kind) for kind in _AUTOCAST}
         return state
 
     def put(self) -> None:
         """Make this the present state; the mode stack must be empty."""
         torch.set_grad_enabled(self.grad)
-        for kind in ("cpu", "cuda"):
-            torch.set_autocast_enabled(kind, self.autocast.get(kind, False))
+        torch._C._set_fwd_grad_enabled(self.forward_grad)
+        for kind, enabled in self.autocast.items():
+            torch.set_autocast_enabled(kind, enabled)
         # Last, as modes would see the calls above.
         for mode in self.modes:
             torch._C._push_on_torch_function_stack(mode)

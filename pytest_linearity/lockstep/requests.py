@@ -30,8 +30,8 @@ class Request:
 class ProductRequest(Request):
     """The product x Wᵀ + b with a matrix W, which itself is not needed."""
 
-    x: Tensor | None
-    """Input, float Tensor [..., in]; a dual number inside a JVP; None once the product is taken."""
+    x: Tensor
+    """Input, float Tensor [..., in]; a dual number inside a JVP."""
     bias: str | None
     """Canonical name of b, a vector; None without one."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -14,6 +14,7 @@ from pytest_linearity.directions import Directions
 from pytest_linearity.lockstep.evaluation import Coroutine, Evaluation
 from pytest_linearity.lockstep.served import serving
 from pytest_linearity.lockstep.supply import Supply
+from pytest_linearity.lockstep.tail import Tail
 from pytest_linearity.lockstep.trunk import RecordTrunk, ReplayTrunk, Trunk
 from pytest_linearity.precision import Arithmetic
 
@@ -34,6 +35,7 @@ class Lockstep:
         *,
         share_primals: bool = True,
         share_trunk: bool = True,
+        tails: Mapping[int, Tail] | None = None,
     ) -> None:
         """Nothing runs yet.
 
@@ -44,6 +46,7 @@ class Lockstep:
             arithmetic: In which dtype and where.
             share_primals: See `Supply`.
             share_trunk: Whether what runs before the first perturbed parameter runs once.
+            tails: By batch, what linear layers may leave out.
         """
         self._model = model
         self._logits = logits
@@ -53,6 +56,7 @@ class Lockstep:
         self._uniform = arithmetic.modes(model)
         self._share_primals = share_primals
         self.share_trunk = share_trunk
+        self._tails = tails
 
     def run(
         self,
@@ -97,6 +101,7 @@ class Lockstep:
                 arithmetic.dtype,
                 arithmetic.device,
                 self._share_primals,
+                self._tails,
             )
             round_ = _Round(self, evaluations, supply, modes)
             try:

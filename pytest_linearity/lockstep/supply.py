@@ -7,8 +7,8 @@ taken before the next slice is looked at.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from itertools import groupby
 from typing import Any
 
@@ -16,9 +16,11 @@ import torch
 from torch import Tensor
 
 from pytest_linearity.directions import DirectionPart, Directions, matrix_shape
-from pytest_linearity.lockstep.dual import make_dual, unpack_dual
+from pytest_linearity.lockstep.dual import make_dual
 from pytest_linearity.lockstep.evaluation import Coroutine
+from pytest_linearity.lockstep.products import Product, Slice, take
 from pytest_linearity.lockstep.requests import ProductRequest, Request, RowsRequest
+from pytest_linearity.lockstep.tail import Tail
 
 _SLICE_ENTRIES = 1 << 20
 """Entries of a slice: a few MB, so that the slice, a direction's part of it and their sum stay in
@@ -37,6 +39,7 @@ class Supply:
         dtype: torch.dtype,
         device: torch.device,
         share_primals: bool = True,
+        tails: Mapping[int, Tail] | None = None,
     ) -> None:
         """Nothing is read yet.
 
@@ -47,6 +50,7 @@ class Supply:
             device: Where everything served lives.
             share_primals: Whether JVPs may hold the baseline's products as their primals. Right
                 for models that do not change the output of a linear layer in place.
+            tails: By batch, what linear layers may leave out.
         """
         self._parameters = parameters
         self._directions = directions
@@ -54,6 +58,7 @@ class Supply:
         self._dtype = dtype
         self._device = device
         self._share = share_primals
+        self._tails = tails or {}
 
     @property
     def names(self) -> list[str]:
@@ -121,49 +126,58 @@ class Supply:
 
     def _products(self, coroutines: Sequence[Coroutine]) -> Served:
         """Products x Wᵀ + b, slice by slice of W."""
-        products = [_Product(c, self._share) for c in coroutines]
-        request = products[0].request
-        baselines = {p.coroutine.evaluation.batch: p for p in products if p.is_baseline}
+        request = coroutines[0].request
+        assert isinstance(request, ProductRequest)
+        products: list[Product] = []
+        baselines: dict[int, Product] = {}
+        for coroutine in coroutines:
+            evaluation = coroutine.evaluation
+            tail = self._tails.get(evaluation.batch)
+            product = Product(coroutine, baselines, self._dtype, self._device, tail)
+            products.append(product)
+            if evaluation.is_baseline:
+                baselines[evaluation.batch] = product
+        take(products, self._slices(request, products))
+        if request.bias is not None:
+            self._add_biases(request.bias, products)
         for product in products:
-            product.plan(baselines, self._dtype, self._device)
-        scratch = _Scratch(self._dtype, self._device)
+            product.close()
+        # All of them before anyone goes on: a forward may change its own output in place.
+        responses = [product.response(self._share) for product in products]
+        yield from zip(coroutines, responses, strict=True)
+
+    def _slices(self, request: ProductRequest, products: Sequence[Product]) -> Iterator[Slice]:
+        """The matrix in slices, and with each the directions' parts of it."""
         parts = self._parts(request.name, products)
-        width = matrix_shape(tuple(self._parameters[request.name].shape))[1]
-        step = max(1, _SLICE_ENTRIES // width)
+        step = max(1, _SLICE_ENTRIES // request.shape[-1])
         for start in range(request.start, request.stop, step):
             stop = min(start + step, request.stop)
-            value = self._read(request.name, start, stop)
-            columns = slice(start - request.start, stop - request.start)
-            for direction, group in groupby(products, lambda p: p.coroutine.evaluation.direction):
-                part = parts.get(direction)
-                delta = None if part is None else self._place(part.rows(start, stop))
-                for step_size, same in groupby(group, lambda p: p.coroutine.evaluation.step):
-                    _multiply(list(same), value, delta, step_size, columns, scratch)
-        self._add_biases(products)
-        for product in products:
-            product.release()
-        # All of them before anyone goes on: a forward may change its own output in place.
-        responses = [product.response() for product in products]
-        for product, response in zip(products, responses, strict=True):
-            yield product.coroutine, response
+            yield Slice(
+                columns=slice(start - request.start, stop - request.start),
+                value=self._read(request.name, start, stop),
+                delta=partial(self._delta, parts, start, stop),
+            )
 
-    def _add_biases(self, products: Sequence[_Product]) -> None:
-        name = products[0].request.bias
-        if name is None:
-            return
+    def _add_biases(self, name: str, products: Sequence[Product]) -> None:
         bias = self._read(name, 0, 1).view(-1)
         parts = self._parts(name, products)
-        for direction, group in groupby(products, lambda p: p.coroutine.evaluation.direction):
-            part = parts.get(direction)
-            delta = None if part is None else self._place(part.rows(0, 1)).view(-1)
+        for direction, group in groupby(products, lambda product: product.direction):
+            delta = self._delta(parts, 0, 1, direction)
             for product in group:
-                product.add_bias(bias, delta)
+                product.add_bias(bias, None if delta is None else delta.view(-1))
 
-    def _parts(self, name: str, products: Sequence[_Product]) -> dict[int | None, DirectionPart]:
+    def _parts(self, name: str, products: Sequence[Product]) -> dict[int, DirectionPart]:
         if not self.in_scope(name):
             return {}
-        wanted = {p.coroutine.evaluation.direction for p in products}
+        wanted = {product.direction for product in products} - {None}
         return {k: self._directions.part(k, name) for k in wanted if k is not None}
+
+    def _delta(
+        self, parts: Mapping[int, DirectionPart], start: int, stop: int, direction: int | None
+    ) -> Tensor | None:
+        if direction is None or direction not in parts:
+            return None
+        return self._place(parts[direction].rows(start, stop))
 
     def _matrix(self, name: str) -> Tensor:
         parameter = self._parameters[name]
@@ -176,117 +190,6 @@ class Supply:
         if not tensor.is_floating_point():
             return tensor.to(self._device)
         return tensor.to(self._device).to(self._dtype)
-
-
-@dataclass
-class _Scratch:
-    """Memory for one perturbed slice, used again and again: fresh pages cost more than the sum."""
-
-    dtype: torch.dtype
-    device: torch.device
-    _memory: Tensor | None = None
-
-    def like(self, value: Tensor) -> Tensor:
-        if self._memory is None or self._memory.numel() < value.numel():
-            self._memory = torch.empty(value.numel(), dtype=self.dtype, device=self.device)
-        return self._memory[: value.numel()].view(value.shape)
-
-
-class _Product:
-    """One evaluation's product with a matrix, while it is being taken."""
-
-    def __init__(self, coroutine: Coroutine, share: bool) -> None:
-        assert isinstance(coroutine.request, ProductRequest)
-        self.coroutine = coroutine
-        self.request = coroutine.request
-        self.is_baseline = coroutine.evaluation.is_baseline
-        self.is_jvp = coroutine.evaluation.is_jvp
-        self._share = share
-        self.x: Tensor | None = None
-        self.x_tangent: Tensor | None = None
-        self.y: Tensor | None = None
-        self.y_tangent: Tensor | None = None
-        self.primal: _Product | None = None
-        """The baseline whose product serves as the primal; None where it is taken anew."""
-
-    def plan(
-        self, baselines: dict[int, _Product], dtype: torch.dtype, device: torch.device
-    ) -> None:
-        """Split the input and allocate the output."""
-        x, tangent = _input(self.request), None
-        if self.is_jvp:
-            x, tangent = unpack_dual(x)
-        width = x.shape[-1]
-        self._shape = (*x.shape[:-1], self.request.stop - self.request.start)
-        self.x = x.to(dtype).reshape(-1, width)
-        if tangent is not None:
-            self.x_tangent = tangent.to(dtype).reshape(-1, width)
-        baseline = baselines.get(self.coroutine.evaluation.batch) if self.is_jvp else None
-        if baseline is not None and _input(baseline.request).shape == x.shape:
-            self.primal = baseline
-        size = (len(self.x), self._shape[-1])
-        if self.primal is None:
-            self.y = torch.empty(size, dtype=dtype, device=device)
-        if self.is_jvp:
-            self.y_tangent = torch.empty(size, dtype=dtype, device=device)
-
-    def add_bias(self, bias: Tensor, delta: Tensor | None) -> None:
-        """Add b, or its perturbed value, or to a tangent its direction."""
-        step = self.coroutine.evaluation.step
-        if self.y is not None:
-            self.y += bias if delta is None or step is None else bias.add(delta, alpha=step)
-        if self.y_tangent is not None and delta is not None:
-            self.y_tangent += delta
-
-    def release(self) -> None:
-        """Let go of the input, so that only evaluations that still need it hold it."""
-        self.x = self.x_tangent = self.request.x = None
-
-    def response(self) -> tuple[Tensor, Tensor | None]:
-        """The product and, in a JVP, its tangent, in the shape of the input."""
-        y = self.y
-        if self.primal is not None:
-            y = self.primal.y
-            assert y is not None
-            if not self._share:
-                y = y.clone()
-        assert y is not None
-        tangent = None if self.y_tangent is None else self.y_tangent.view(self._shape)
-        return y.view(self._shape), tangent
-
-
-def _input(request: ProductRequest) -> Tensor:
-    assert request.x is not None, "the input of a product was let go before it was taken"
-    return request.x
-
-
-def _multiply(
-    products: Sequence[_Product],
-    value: Tensor,
-    delta: Tensor | None,
-    step: float | None,
-    columns: slice,
-    scratch: _Scratch,
-) -> None:
-    """The products of evaluations at one point of parameter space with one slice of W."""
-    if step is not None and delta is not None:
-        value = torch.add(value, delta, alpha=step, out=scratch.like(value))
-    for product in products:
-        assert product.x is not None
-        if product.y is not None:
-            torch.mm(product.x, value.T, out=product.y[:, columns])
-        if product.y_tangent is None:
-            continue
-        out = product.y_tangent[:, columns]
-        # d(xWᵀ) = dx Wᵀ + x δᵀ
-        if product.x_tangent is not None:
-            torch.mm(product.x_tangent, value.T, out=out)
-            if delta is not None:
-                out.addmm_(product.x, delta.T)
-        elif delta is not None:
-            torch.mm(product.x, delta.T, out=out)
-        else:
-            out.zero_()
 
 
 def _moved(value: Tensor, delta: Tensor | None, step: float | None) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import random
 import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -207,16 +208,22 @@ def _check_columns(data_set: DataSet, present: list[str]) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep progress bars and reports of the readers from the terminal."""
+    """Keep the readers from the terminal, and from counting local reads on a server."""
     import datasets
+    from datasets import config as settings
     from datasets.utils import logging
 
     verbosity, bars = logging.get_verbosity(), datasets.is_progress_bar_enabled()
+    counting = settings.HF_UPDATE_DOWNLOAD_COUNTS
     logging.set_verbosity(logging.CRITICAL)
     datasets.disable_progress_bars()
+    settings.HF_UPDATE_DOWNLOAD_COUNTS = False
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     finally:
+        settings.HF_UPDATE_DOWNLOAD_COUNTS = counting
         logging.set_verbosity(verbosity)
         if bars:
             datasets.enable_progress_bars()

@@ -1,0 +1,205 @@
+"""Products of many evaluations with one matrix at many points of parameter space."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import torch
+from torch import Tensor
+
+from pytest_linearity.lockstep.dual import unpack_dual
+from pytest_linearity.lockstep.evaluation import Coroutine
+from pytest_linearity.lockstep.requests import ProductRequest
+from pytest_linearity.lockstep.tail import Tail, spread
+
+FEW_ROWS = 32
+"""Up to so many rows per evaluation W + rδ is not formed: forming it would cost more than a second
+product."""
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Some rows of a matrix W."""
+
+    columns: slice
+    """The columns of the product that come from them."""
+    value: Tensor
+    """The rows of W, float Tensor [rows, in]."""
+    delta: Callable[[int | None], Tensor | None]
+    """A direction's part of these rows, drawn when asked for; None where it does not move W."""
+
+
+class Product:
+    """One evaluation's product x Wᵀ + b, while it is being taken."""
+
+    def __init__(
+        self,
+        coroutine: Coroutine,
+        baselines: Mapping[int, Product],
+        dtype: torch.dtype,
+        device: torch.device,
+        tail: Tail | None,
+    ) -> None:
+        """Split the input; `baselines` are the products of baselines so far, by batch."""
+        request = coroutine.request
+        assert isinstance(request, ProductRequest)
+        evaluation = coroutine.evaluation
+        self.coroutine = coroutine
+        self.direction = evaluation.direction
+        self.step = evaluation.step
+        self.width = request.stop - request.start
+        x, tangent = unpack_dual(request.x) if evaluation.is_jvp else (request.x, None)
+        self._shape = (*x.shape[:-1], self.width)
+        flat = x.to(dtype).reshape(-1, x.shape[-1])
+        self._count = len(flat)
+        self._rows = tail.rows(coroutine.site, len(flat)) if tail is not None else None
+        self.x = self._some(flat)
+        self.x_tangent = None
+        if tangent is not None:
+            self.x_tangent = self._some(tangent.to(dtype).reshape(-1, x.shape[-1]))
+        self.y: Tensor | None = None
+        self.y_tangent: Tensor | None = None
+        self.primal: Product | None = None
+        """The baseline whose product serves as the primal; None where it is taken anew."""
+        baseline = baselines.get(evaluation.batch)
+        if evaluation.is_jvp and baseline is not None and baseline._shape == self._shape:
+            self.primal = baseline
+        size = (len(self.x), self.width)
+        if self.primal is None:
+            self.y = torch.empty(size, dtype=dtype, device=device)
+        if evaluation.is_jvp:
+            self.y_tangent = torch.empty(size, dtype=dtype, device=device)
+
+    def add_bias(self, bias: Tensor, delta: Tensor | None) -> None:
+        """Add b, or its perturbed value, or to a tangent its direction."""
+        if self.y is not None:
+            moved = None if delta is None or self.step is None else self.step * delta
+            self.y += bias if moved is None else bias + moved
+        if self.y_tangent is not None and delta is not None:
+            self.y_tangent += delta
+
+    def close(self) -> None:
+        """Let go of the input and bring the output into its shape."""
+        del self.x, self.x_tangent
+        self.y = self._shaped(self.y)
+        self.y_tangent = self._shaped(self.y_tangent)
+
+    def response(self, share: bool) -> tuple[Tensor, Tensor | None]:
+        """The product and, in a JVP, its tangent; a shared primal is copied unless `share`."""
+        y = self.y
+        if self.primal is not None:
+            y = self.primal.y
+        assert y is not None
+        return (y if share or self.primal is None else y.clone()), self.y_tangent
+
+    def _some(self, flat: Tensor) -> Tensor:
+        return flat if self._rows is None else flat[self._rows.to(flat.device)]
+
+    def _shaped(self, output: Tensor | None) -> Tensor | None:
+        if output is None:
+            return None
+        return spread(output, self._rows, self._count).view(self._shape)
+
+
+def take(products: Sequence[Product], slices: Iterator[Slice]) -> None:
+    """Take all products, slice by slice; sorted by direction, and within by step."""
+    few = max(len(product.x) for product in products) <= FEW_ROWS
+    method = _Stacked(products) if few else _Formed(products)
+    for part in slices:
+        method.take(part)
+    method.finish()
+
+
+class _Formed:
+    """For many rows: W + rδ is formed where it is multiplied."""
+
+    def __init__(self, products: Sequence[Product]) -> None:
+        self._products = products
+        # One piece of memory, used again and again: fresh pages cost more than the sum.
+        self._scratch: Tensor | None = None
+
+    def take(self, part: Slice) -> None:
+        for direction, group in groupby(self._products, lambda product: product.direction):
+            delta = part.delta(direction)
+            for step, same in groupby(group, lambda product: product.step):
+                value = part.value
+                if step is not None and delta is not None:
+                    value = torch.add(value, delta, alpha=step, out=self._like(value))
+                for product in same:
+                    _multiply(product, value, delta, part.columns)
+
+    def finish(self) -> None:
+        self._scratch = None
+
+    def _like(self, value: Tensor) -> Tensor:
+        if self._scratch is None or self._scratch.numel() < value.numel():
+            self._scratch = torch.empty_like(value).view(-1)
+        return self._scratch[: value.numel()].view(value.shape)
+
+
+def _multiply(product: Product, value: Tensor, delta: Tensor | None, columns: slice) -> None:
+    """One evaluation's product with a slice of W, at its own point of parameter space."""
+    if product.y is not None:
+        torch.mm(product.x, value.T, out=product.y[:, columns])
+    if product.y_tangent is None:
+        return
+    out = product.y_tangent[:, columns]
+    # d(xWᵀ) = dx Wᵀ + x δᵀ
+    if product.x_tangent is not None:
+        torch.mm(product.x_tangent, value.T, out=out)
+        if delta is not None:
+            out.addmm_(product.x, delta.T)
+    elif delta is not None:
+        torch.mm(product.x, delta.T, out=out)
+    else:
+        out.zero_()
+
+
+class _Stacked:
+    """For few rows: x Wᵀ + r x δᵀ, with the rows of all evaluations stacked.
+
+    W meets all of them in one product, and δ all of its direction's.
+    """
+
+    def __init__(self, products: Sequence[Product]) -> None:
+        self._targets: list[Tensor] = []
+        left: list[Tensor] = []
+        self._along: list[tuple[int | None, slice, Tensor]] = []
+        at = 0
+        for direction, group in groupby(products, lambda product: product.direction):
+            first, moved = at, []
+            for product in group:
+                for target, x, along in _lines(product):
+                    self._targets.append(target)
+                    left.append(x)
+                    moved.append(along)
+                    at += len(x)
+            if direction is not None:
+                self._along.append((direction, slice(first, at), torch.cat(moved)))
+        self._left = torch.cat(left)
+        self._out = self._left.new_empty(len(self._left), products[0].width)
+
+    def take(self, part: Slice) -> None:
+        torch.mm(self._left, part.value.T, out=self._out[:, part.columns])
+        for direction, rows, along in self._along:
+            delta = part.delta(direction)
+            if delta is not None:
+                self._out[rows, part.columns].addmm_(along, delta.T)
+
+    def finish(self) -> None:
+        at = 0
+        for target in self._targets:
+            target.copy_(self._out[at : at + len(target)])
+            at += len(target)
+
+
+def _lines(product: Product) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """What is to be computed: where it goes, what W multiplies, and what δ multiplies."""
+    nothing = torch.zeros_like(product.x)
+    if product.y is not None:
+        yield product.y, product.x, nothing if product.step is None else product.step * product.x
+    if product.y_tangent is not None:
+        tangent = nothing if product.x_tangent is None else product.x_tangent
+        yield product.y_tangent, tangent, product.x

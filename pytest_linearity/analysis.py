@@ -139,7 +139,7 @@ class Analysis:
         }
 
 
-_CALIBRATION_TOKENS = 32
+_CALIBRATION_TOKENS = 16
 """Rounding hardly depends on the length of a prompt, and the cost of calibration does."""
 
 

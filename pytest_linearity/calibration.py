@@ -30,7 +30,7 @@ _SAME = 1e-6
 """Two float64 forwards at θ* that differ by more than this, relative to their norm, did not
 compute the same thing: even atomic additions in any order stay nine digits below."""
 
-_TAIL_CANDIDATES = 10
+_TAIL_CANDIDATES = 8
 """How many of the last linear layers may turn out to matter for the last tokens only: those of one
 block."""
 

@@ -114,18 +114,30 @@ class DirectionPart:
     def __init__(self, seed: int, k: int, name: str, shape: tuple[int, ...], total: float) -> None:
         """Plan one part; `total` is the squared norm of the whole Gaussian vector."""
         self.count, self.width = matrix_shape(shape)
-        self._block = _block_rows(self.width)
+        self._block = block_rows(self.width)
         norms = _squared_norms(seed, k, name, shape)
         self._norms = np.sqrt(norms / total)
         # The Mersenne Twister of torch takes 32 bits of a seed. Two of n blocks coincide with
         # probability n²/2³³, and would then be parallel: of no weight among so many.
         self._seeds = _sequence(seed, k, name, "values").generate_state(len(norms), np.uint32)
 
-    def rows(self, start: int, stop: int) -> Tensor:
-        """Rows start to stop: float32 Tensor [stop - start, width], on the CPU."""
+    def rows(self, start: int, stop: int, out: Tensor | None = None) -> Tensor:
+        """Rows start to stop.
+
+        Args:
+            start: First row.
+            stop: Row after the last.
+            out: Memory for the result, float32 Tensor of at least its size on the CPU, of use where
+                start and stop are multiples of `block_rows`.
+
+        Returns:
+            float32 Tensor [stop - start, width], on the CPU.
+        """
         first, last = start // self._block, -(-stop // self._block)
         height = min(last * self._block, self.count) - first * self._block
-        out = torch.empty(height, self.width, dtype=torch.float32)
+        if out is None or out.numel() < height * self.width:
+            out = torch.empty(height * self.width, dtype=torch.float32)
+        out = out.view(-1)[: height * self.width].view(height, self.width)
         self._fill(out, range(first, last), first)
         return out[start - first * self._block : stop - first * self._block]
 
@@ -177,14 +189,15 @@ def _draw(jobs: list[tuple[Tensor, int, float]]) -> None:
             target.mul_(norm / length if length else 0.0)
 
 
-def _block_rows(width: int) -> int:
+def block_rows(width: int) -> int:
+    """Rows of a draw block, for rows of some length."""
     return max(1, _BLOCK_ENTRIES // max(1, width))
 
 
 def _squared_norms(seed: int, k: int, name: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
     """χ² draws, one for each draw block of a parameter."""
     count, width = matrix_shape(shape)
-    rows = _block_rows(width)
+    rows = block_rows(width)
     blocks = -(-count // rows) if width else 0
     freedom = np.full(blocks, float(rows * width))
     if blocks:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +19,37 @@ from pytest_linearity.session import SESSION
 
 class GateFailure(Exception):
     """A limit that does not hold; its message is all that is shown."""
+
+
+@dataclass(frozen=True)
+class FailureLocation:
+    """Where a failure is, with the names that pytest and its plugins look for."""
+
+    path: str
+    """The config file."""
+    lineno: int
+    """Line in that file, from 1."""
+    message: str
+    """The line that is shown."""
+
+
+class FailureLine:
+    """A failure shown as one line, in full and in the short summary.
+
+    A plain string would do for pytest 9; pytest 8 leaves it out of the short summary.
+    """
+
+    def __init__(self, path: Path, message: str) -> None:
+        """A failure of the config file at `path`."""
+        self.reprcrash = FailureLocation(str(path), 1, message)
+
+    def __str__(self) -> str:
+        """The line."""
+        return self.reprcrash.message
+
+    def toterminal(self, tw: Any) -> None:
+        """Write the line to pytest's terminal writer."""
+        tw.line(self.reprcrash.message)
 
 
 class GateFile(pytest.File):
@@ -60,7 +93,7 @@ class GateTest(pytest.Item):
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         """One line for a limit that does not hold; a traceback for anything else."""
         if isinstance(excinfo.value, GateFailure):
-            return str(excinfo.value)
+            return FailureLine(self.path, str(excinfo.value))
         excinfo.traceback = excinfo.traceback.cut(path=run_module.__file__)
         return super().repr_failure(excinfo, style)
 

@@ -59,7 +59,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     parser.addini(
         "linearity_config",
-        type="paths",
+        type="args",
         default=[],
         help="YAML config of the linearity fixtures, relative to this file; runs no gate by itself",
     )

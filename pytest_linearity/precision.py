@@ -71,16 +71,13 @@ class Arithmetic:
         dtype = torch.get_default_dtype()
         matmul = torch.get_float32_matmul_precision()
         convolutions = torch.backends.cudnn.allow_tf32
-        fused_layers = torch.backends.mha.get_fastpath_enabled()
         torch.set_default_dtype(self.dtype)
         torch.set_float32_matmul_precision("highest")
         torch.backends.cudnn.allow_tf32 = False
-        torch.backends.mha.set_fastpath_enabled(False)
         try:
             with sdpa_kernel(SDPBackend.MATH):
                 yield
         finally:
-            torch.backends.mha.set_fastpath_enabled(fused_layers)
             torch.set_default_dtype(dtype)
             torch.set_float32_matmul_precision(matmul)
             torch.backends.cudnn.allow_tf32 = convolutions

@@ -29,7 +29,8 @@ class LinearitySession:
         """No config is read yet."""
         self._config = config
         self._asked = [Path(path) for path in config.getoption("--linearity-config")]
-        self._fallback = [brief(path) for path in config.getini("linearity_config")]
+        base = config.inipath.parent if config.inipath else config.invocation_params.dir
+        self._fallback = [brief(base / path) for path in config.getini("linearity_config")]
         self._overrides: list[str] = config.getoption("--linearity-set")
         self._report_path: Path | None = config.getoption("--linearity-report")
         self._stderr = _uncaptured_stderr(config)

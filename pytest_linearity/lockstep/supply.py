@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pytest_linearity.directions import DirectionPart, Directions, matrix_shape
+from pytest_linearity.directions import DirectionPart, Directions, block_rows, matrix_shape
 from pytest_linearity.lockstep.dual import make_dual
 from pytest_linearity.lockstep.evaluation import Coroutine
 from pytest_linearity.lockstep.products import Product, Slice, take
@@ -59,6 +59,8 @@ class Supply:
         self._device = device
         self._share = share_primals
         self._tails = tails or {}
+        # For one slice of a direction, used again and again: fresh pages cost more than a copy.
+        self._memory = torch.empty(0, dtype=torch.float32)
 
     @property
     def names(self) -> list[str]:
@@ -149,7 +151,10 @@ class Supply:
     def _slices(self, request: ProductRequest, products: Sequence[Product]) -> Iterator[Slice]:
         """The matrix in slices, and with each the directions' parts of it."""
         parts = self._parts(request.name, products)
-        step = max(1, _SLICE_ENTRIES // request.shape[-1])
+        width = request.shape[-1]
+        # A multiple of the draw blocks, so that none is drawn twice.
+        block = block_rows(width)
+        step = max(1, _SLICE_ENTRIES // (width * block)) * block
         for start in range(request.start, request.stop, step):
             stop = min(start + step, request.stop)
             yield Slice(
@@ -177,7 +182,10 @@ class Supply:
     ) -> Tensor | None:
         if direction is None or direction not in parts:
             return None
-        return self._place(parts[direction].rows(start, stop))
+        part = parts[direction]
+        if self._memory.numel() < (stop - start) * part.width:
+            self._memory = torch.empty((stop - start) * part.width, dtype=torch.float32)
+        return self._place(part.rows(start, stop, out=self._memory))
 
     def _matrix(self, name: str) -> Tensor:
         parameter = self._parameters[name]

@@ -50,7 +50,8 @@ class Analysis:
     @cached_property
     def probes(self) -> Probes:
         """The tokenised prompts."""
-        return load_probes(self.config, self.checkpoint.tokenizer)
+        checkpoint = self.checkpoint
+        return load_probes(self.config, checkpoint.tokenizer, max_length=checkpoint.max_length)
 
     @cached_property
     def directions(self) -> Directions:
@@ -189,10 +190,13 @@ def resolve_device(device: str) -> Any:
     return chosen
 
 
-def _peak_memory() -> int:
-    """Largest resident memory of this process so far, in bytes."""
-    import resource
+def _peak_memory() -> int | None:
+    """Largest resident memory of this process so far, in bytes; None where that is not known."""
     import sys
 
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024

@@ -316,8 +316,8 @@ def _same_derivative(logits: dict[Evaluation, Tensor], tangent: Tensor) -> None:
     change = logits[Evaluation(0, 0, _NUDGE)] - logits[Evaluation(0, 0, -_NUDGE)]
     slope = change / (2 * _NUDGE)
     error, size = float((slope - tangent).norm()), float(slope.norm())
-    rounding = 1e-11 * float(logits[Evaluation(0)].norm()) / _NUDGE
-    if error > max(1e-2 * size, rounding):
+    rounding = 1e-12 * float(logits[Evaluation(0)].norm()) / _NUDGE
+    if error > max(1e-4 * size, rounding):
         raise ArithmeticError(
             "forward mode loses part of the derivative: it is off by a vector of norm "
             f"{error:.3g} from central differences of norm {size:.3g}"

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from torch.func import functional_call, jvp
 from torch.overrides import TorchFunctionMode
 
-
 _NARROW = (torch.float32, torch.float16, torch.bfloat16)
 
 

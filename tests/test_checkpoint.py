@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import transformers
 from checkpoints import character_tokenizer, llama, tiny_llama
 from safetensors.torch import load_file, save_file
 
@@ -104,6 +105,8 @@ def test_a_tied_weight_is_one(tmp_path: Path) -> None:
 def test_a_tied_weight_may_be_saved_under_either_name(
     tmp_path: Path, names: tuple[str, ...]
 ) -> None:
+    if len(names) == 1 and transformers.__version__ < "5":
+        pytest.skip("transformers 4 finds the embedding under its own name only")
     path = tiny_llama(tmp_path, tie=True) / "model.safetensors"
     state = load_file(path)
     embedding = state.pop("model.embed_tokens.weight")

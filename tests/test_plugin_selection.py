@@ -62,7 +62,8 @@ class TestSelection:
         pytester.runpytest(*options).assert_outcomes(passed=5)
 
     def test_a_config_given_twice_runs_once(self, pytester: pytest.Pytester) -> None:
-        options = ["--linearity-config", "gate.yaml", "--linearity-config", "./gate.yaml"]
+        again = str(pytester.path / "gate.yaml")
+        options = ["--linearity-config", "gate.yaml", "--linearity-config", again]
         assert names(pytester, *options) == GATE
 
     def test_one_test_of_the_gate_by_its_id(self, pytester: pytest.Pytester) -> None:

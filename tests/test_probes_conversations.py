@@ -200,7 +200,7 @@ def test_openai(load: Any) -> None:
         {
             "messages": [
                 {"role": "system", "content": "S"},
-                {"role": "user", "content": [{"type": "text", "text": "A"}]},
+                {"role": "user", "content": "A"},
                 {"role": "assistant", "content": "left out"},
             ]
         },
@@ -209,6 +209,14 @@ def test_openai(load: Any) -> None:
     probes = load(rows, {"formatting": "openai"})
     assert [probe.token_ids for probe in probes.probes] == [(1, 4, 59, 5, 41, 6)]
     assert probes.dropped == {"with wrong roles": 1}
+
+
+def test_openai_contents_in_parts(load: Any) -> None:
+    parts = [{"type": "text", "text": "A"}, {"type": "text", "text": "b"}]
+    rows = [
+        {"messages": [{"role": "user", "content": parts}, {"role": "assistant", "content": []}]}
+    ]
+    assert load(rows, {"formatting": "openai"}).probes[0].token_ids == (1, 5, 41, 74, 6)
 
 
 def test_openai_with_tool_calls(load: Any) -> None:
@@ -221,10 +229,10 @@ def test_openai_with_tool_calls(load: Any) -> None:
         {"role": "assistant", "content": "left out"},
     ]
     probes = load([{"messages": messages}], {"formatting": "openai"})
-    assert probes.probes[0].text == (
-        '<bos><|user|>A<|assistant|>[{"name": "f", "arguments": "{\\"x\\": 1}"}]<eos>'
-        "<|user|>o\np<|assistant|>"
-    )
+    begin, end = "<bos><|user|>A<|assistant|>", "<eos><|user|>o\np<|assistant|>"
+    text = probes.probes[0].text
+    assert (text[: len(begin)], text[-len(end) :]) == (begin, end)
+    assert json.loads(text[len(begin) : -len(end)]) == [call["function"]]
 
 
 def test_ranked_answers_lie_in_other_columns(ids: Any) -> None:

@@ -96,3 +96,17 @@ def test_a_radius_that_need_not_comply() -> None:
 def test_no_linearity_radius() -> None:
     none = dataclasses.replace(report(), linearity_radius=None)
     assert " linearity radius none  tested up to 1.0\n" in render(none, "gate.yaml")
+
+
+def test_what_was_measured_is_said_below_the_checkpoint() -> None:
+    shown = dataclasses.replace(report(), probes={"summary": "3 prompts, 1 row dropped"})
+    lines = render(shown, "gate.yaml").splitlines()
+    assert lines[2] == "3 prompts, 1 row dropped"
+
+
+def test_routing_flips_have_a_column_where_there_are_routers() -> None:
+    assert "routing flips" not in render(report(), "x")
+    radii = tuple(dataclasses.replace(f, routing_flips=1234) for f in report().radii)
+    shown = render(dataclasses.replace(report(), radii=radii), "x", width=100)
+    assert "routing flips" in shown
+    assert shown.count("1,234") == 3

@@ -8,7 +8,6 @@ import pickle
 import shutil
 import subprocess
 import sys
-import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +45,8 @@ def test_yaml_constructs_no_objects(tmp_path: Path, tag: str) -> None:
     (tmp_path / "cfg.yaml").write_text(f"model_name_or_path: a\nseed: !!{tag} [{marker}]")
     with pytest.raises(ConfigError, match="is not valid YAML: could not determine a constructor"):
         load_config(tmp_path / "cfg.yaml")
+    (tmp_path / "ok.yaml").write_text("model_name_or_path: a")
     with pytest.raises(ConfigError):
-        (tmp_path / "ok.yaml").write_text("model_name_or_path: a")
         load_config(tmp_path / "ok.yaml", [f"seed=!!{tag} [{marker}]"])
     assert not marker.exists()
 
@@ -118,6 +117,20 @@ def test_remote_code_runs_only_on_request(
     assert marker.exists()
 
 
+def test_code_for_a_model_that_transformers_knows_is_left_alone(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    marker = tmp_path / "marker"
+    directory = shutil.copytree(checkpoint, tmp_path / "ckpt")
+    (directory / "own.py").write_text(REMOTE.format(marker=str(marker)))
+    described = json.loads((directory / "config.json").read_text())
+    described["auto_map"] = {"AutoModelForCausalLM": "own.OwnForCausalLM"}
+    (directory / "config.json").write_text(json.dumps(described))
+    loaded = load_checkpoint(Config(model_name_or_path=str(directory)))
+    assert loaded.architecture == "LlamaForCausalLM"
+    assert not marker.exists()
+
+
 @pytest.mark.parametrize("source", ["tokenizer", "file"])
 @pytest.mark.parametrize(
     "jinja",
@@ -167,23 +180,24 @@ from pytest_linearity.checkpoint import load_checkpoint
 from pytest_linearity.errors import LinearityError
 from pytest_linearity.probes import load_probes
 
-try:
-    config = Config({keys})
-    checkpoint = load_checkpoint(config)
-    print("LOADED", len(load_probes(config, checkpoint.tokenizer).probes))
-except LinearityError as error:
-    print("REFUSED", error)
+for keys in {cases}:
+    try:
+        config = eval(f"Config({{keys}})")
+        checkpoint = load_checkpoint(config)
+        print("LOADED", len(load_probes(config, checkpoint.tokenizer).probes))
+    except LinearityError as error:
+        print("REFUSED", error)
 """
 
 
-def isolated(directory: Path, keys: str, **environment: str) -> tuple[list[str], set[str]]:
+def isolated(directory: Path, *cases: str, **environment: str) -> tuple[list[str], set[str]]:
     """What loading prints in a process of its own, and the files it leaves behind."""
     home, start, temporary = (directory / name for name in ("home", "start", "temporary"))
     for place in (home, start, temporary):
         place.mkdir(parents=True)
     kept = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
     kept |= {"HOME": str(home), "TMPDIR": str(temporary), "OMP_NUM_THREADS": "1"}
-    code = textwrap.dedent(ISOLATED).format(keys=keys)
+    code = ISOLATED.format(cases=cases)
     result = subprocess.run(
         [sys.executable, "-B", "-c", code],
         capture_output=True,
@@ -214,21 +228,21 @@ def test_local_paths_touch_neither_the_network_nor_the_disk(
 
 
 def test_nothing_is_fetched_when_the_hub_is_off(checkpoint: Path, tmp_path: Path) -> None:
-    cases = {
-        "model": "model_name_or_path='some/model'",
-        "tokenizer": f"model_name_or_path={str(checkpoint)!r}, tokenizer_name_or_path='some/tok'",
-        "dataset": f"model_name_or_path={str(checkpoint)!r}, dataset='some/set'",
-    }
-    for name, keys in cases.items():
-        printed, _ = isolated(tmp_path / name, keys, HF_HUB_OFFLINE="1")
-        assert len(printed) == 1, printed
-        assert printed[0].startswith("REFUSED")
-        assert "some/" in printed[0]
+    cases = (
+        "model_name_or_path='some/model'",
+        f"model_name_or_path={str(checkpoint)!r}, tokenizer_name_or_path='some/tokenizer'",
+        f"model_name_or_path={str(checkpoint)!r}, dataset='some/set'",
+    )
+    printed, _ = isolated(tmp_path / "process", *cases, HF_HUB_OFFLINE="1")
+    assert len(printed) == 3, printed
+    for line, name in zip(printed, ("model", "tokenizer", "set"), strict=True):
+        assert line.startswith("REFUSED")
+        assert f"some/{name}" in line
 
 
 def test_the_report_stays_in_its_directory(tmp_path: Path) -> None:
     for name in ("../r.json", "a/b.json", "/r.json", "..", "C:r.json", "a\\b.json"):
-        with pytest.raises(ConfigError, match="report_filename: .* is not a bare file name"):
+        with pytest.raises(ConfigError, match=r"report_filename: .* is not a bare file name"):
             Config(model_name_or_path="a", report_filename=name)
     config = Config(model_name_or_path="a", output_dir=str(tmp_path), report_filename="r.json")
     assert config.report_path == tmp_path / "r.json"

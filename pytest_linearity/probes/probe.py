@@ -62,6 +62,7 @@ class Probes:
     def describe(self) -> dict[str, Any]:
         """What the report says of them, so that two runs can be compared row by row."""
         return {
+            "summary": self.summary(),
             "count": len(self.probes),
             "dropped": dict(self.dropped),
             "cut": self._cut,

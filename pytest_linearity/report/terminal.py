@@ -62,13 +62,18 @@ def figures_table(report: Report, *, ascii_only: bool = False) -> Table:
     )
     for header in ("radius", errors, cosines, "noise floor"):
         table.add_column(header, justify="right", overflow="fold")
+    routed = any(figures.routing_flips is not None for figures in report.radii)
+    if routed:
+        table.add_column("routing flips", justify="right", overflow="fold")
     table.add_column("complies", overflow="fold")
     for figures in report.radii:
+        flips = [_number(figures.routing_flips, ",d")] if routed else []
         table.add_row(
             str(figures.radius),
             _spread(figures.mean_relative_error, figures.std_relative_error).translate(spell),
             _spread(figures.mean_cosine_similarity, figures.std_cosine_similarity).translate(spell),
             _number(figures.noise_floor, ".1e"),
+            *flips,
             _compliance(figures, config),
         )
     return table
@@ -76,10 +81,12 @@ def figures_table(report: Report, *, ascii_only: bool = False) -> Table:
 
 def _subject(report: Report) -> str:
     checkpoint = report.checkpoint
-    return (
+    subject = (
         f"{checkpoint['path']}: {checkpoint['architecture']}, "
         f"{checkpoint['parameters']:,} parameters, {checkpoint['dtype']}"
     )
+    probes = report.probes.get("summary")
+    return f"{subject}\n{probes}" if probes else subject
 
 
 def _verdict(report: Report) -> Text:

@@ -21,6 +21,13 @@ class Work:
     def tokens(self) -> int:
         return self.ids.numel()
 
+    @property
+    def needed(self) -> Tensor:
+        """Whether a token's logits are looked at: the last of every prompt."""
+        needed = torch.zeros(self.ids.shape, dtype=torch.bool)
+        needed[:, -1] = True
+        return needed.flatten()
+
     def everywhere(self) -> Tensor:
         """Logits of every position, the last of them returned."""
         return self.model(input_ids=self.ids, use_cache=False).logits[:, -1]

@@ -14,6 +14,7 @@ from pytest_linearity.config import Config
 from pytest_linearity.directions import Directions
 from pytest_linearity.logits import last_token_logits
 from pytest_linearity.measurement import Measurement, measure
+from pytest_linearity.padding import sees_padding
 from pytest_linearity.passes import Progress
 from pytest_linearity.probes import Batch, Probes, load_probes
 from pytest_linearity.report.document import RadiusFigures, Report
@@ -66,8 +67,8 @@ class Analysis:
         """The figures of every (radius, direction, prompt)."""
         config, model = self.config, self.checkpoint.model
         device = resolve_device(config.device)
-        batches = self.probes.batches
         started = time.perf_counter()
+        batches = self.batches
         measured = measure(
             model,
             [last_token_logits(model, batch, device) for batch in batches],
@@ -81,6 +82,17 @@ class Analysis:
         )
         self._seconds = time.perf_counter() - started
         return _in_order(measured, [row for batch in batches for row in batch.rows])
+
+    @cached_property
+    def batches(self) -> tuple[Batch, ...]:
+        """The prompts as they are measured: padded, unless the architecture looks at padding."""
+        probes = self.probes
+        if all(bool(batch.attention_mask.all()) for batch in probes.batches):
+            return probes.batches
+        prompt = _small_part(probes.batches[0])
+        device = resolve_device(self.config.device)
+        sees = sees_padding(self.checkpoint.model, prompt, probes.pad_id, self.directions, device)
+        return probes.unpadded if sees else probes.batches
 
     @property
     def _limits(self) -> Limits:
@@ -134,6 +146,7 @@ class Analysis:
             "device": str(resolve_device(self.config.device)),
             "precision": sorted(set(self.measurement.precision)),
             "jvp_method": self.measurement.jvp_method,
+            "padded_batches": self.batches is self.probes.batches,
             "no_forward_mode": self.measurement.no_forward_mode,
             "seconds": round(self._seconds, 3),
             "peak_memory_bytes": _peak_memory(),

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pytest_linearity import Directions, Measurement, measure
+from pytest_linearity import Directions, Measurement, measure, passes
 from pytest_linearity.errors import MeasurementError
 
 RADII = (0.1, 1.0, 10.0)
@@ -268,6 +268,47 @@ def test_sigterm_ends_the_measurement_as_an_interrupt() -> None:
     assert sent.is_set() or Failing.calls == 20
     assert_untouched(model, before, names)
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory: you tried 1 TB"),
+    ],
+)
+def test_out_of_memory_names_the_remedy(error: BaseException) -> None:
+    model = Failing()
+    Failing.calls, Failing.raises = 0, error
+    with pytest.raises(MeasurementError, match=r"out of memory .* `batch_size`"):
+        measure(model, model, Directions(model, 3), RADII, "float64")
+
+
+def test_little_memory_means_more_rounds_and_the_same_figures(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = Everything()
+    runs = [_Sized(model, 10), _Sized(model, 10), _Sized(model, 10)]
+    directions = Directions(model, 3)
+    seen: list[tuple[int, int]] = []
+    once = measure(model, runs, directions, RADII, "float64")
+    monkeypatch.setattr(passes, "MEMORY_BUDGET", 20_000)
+    often = measure(model, runs, directions, RADII, "float64", progress=lambda *at: seen.append(at))
+    assert seen[-1][1] > 3 * len(list(model.parameters()))
+    # Fewer evaluations are stacked in one product: rounding of float64.
+    torch.testing.assert_close(often.relative_error, once.relative_error, rtol=1e-9, atol=1e-12)
+
+
+class _Sized:
+    """A call that says how many tokens it has."""
+
+    def __init__(self, model: nn.Module, tokens: int) -> None:
+        self.model = model
+        self.tokens = tokens
+
+    def __call__(self) -> Tensor:
+        return self.model()
 
 
 def test_a_forward_that_is_not_deterministic_is_refused() -> None:

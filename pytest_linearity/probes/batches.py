@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -27,17 +28,25 @@ class Batch:
     """Place of each prompt among all of them."""
 
 
-def make_batches(prompts: Sequence[Sequence[int]], *, size: int, pad_id: int) -> tuple[Batch, ...]:
+def make_batches(
+    prompts: Sequence[Sequence[int]], *, size: int, pad_id: int, padded: bool = True
+) -> tuple[Batch, ...]:
     """Cut prompts into batches, those of like length together, so that little is padding.
 
     Args:
         prompts: Token ids, at least one for each prompt.
         size: Prompts per batch.
         pad_id: Token id of padding.
+        padded: Whether prompts of different length may share a batch.
     """
     order = sorted(range(len(prompts)), key=lambda row: (len(prompts[row]), row))
-    groups = [order[start : start + size] for start in range(0, len(order), size)]
+    alike = [order] if padded else _by_length(prompts, order)
+    groups = [rows[at : at + size] for rows in alike for at in range(0, len(rows), size)]
     return tuple(_batch(prompts, tuple(rows), pad_id) for rows in groups)
+
+
+def _by_length(prompts: Sequence[Sequence[int]], order: Sequence[int]) -> list[list[int]]:
+    return [list(rows) for _, rows in groupby(order, key=lambda row: len(prompts[row]))]
 
 
 def _batch(prompts: Sequence[Sequence[int]], rows: tuple[int, ...], pad_id: int) -> Batch:

@@ -56,8 +56,16 @@ class Probes:
     @cached_property
     def batches(self) -> tuple[Batch, ...]:
         """The prompts, those of like length together."""
+        return self._batches(padded=True)
+
+    @cached_property
+    def unpadded(self) -> tuple[Batch, ...]:
+        """The prompts, only those of the same length together."""
+        return self._batches(padded=False)
+
+    def _batches(self, *, padded: bool) -> tuple[Batch, ...]:
         ids = [probe.token_ids for probe in self.probes]
-        return make_batches(ids, size=self.batch_size, pad_id=self.pad_id)
+        return make_batches(ids, size=self.batch_size, pad_id=self.pad_id, padded=padded)
 
     def describe(self) -> dict[str, Any]:
         """What the report says of them, so that two runs can be compared row by row."""

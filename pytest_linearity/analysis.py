@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import platform
 import time
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
-from pytest_linearity import __version__
 from pytest_linearity.checkpoint import Checkpoint, load_checkpoint
 from pytest_linearity.config import Config
 from pytest_linearity.directions import Directions
+from pytest_linearity.environment import peak_memory, resolve_device, versions
 from pytest_linearity.logits import last_token_logits
 from pytest_linearity.measurement import Measurement, measure
 from pytest_linearity.padding import sees_padding
@@ -135,21 +134,15 @@ class Analysis:
         )
 
     def _environment(self) -> dict[str, Any]:
-        import torch
-        import transformers
-
         return {
-            "pytest_linearity": __version__,
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
+            **versions(),
             "device": str(resolve_device(self.config.device)),
             "precision": sorted(set(self.measurement.precision)),
             "jvp_method": self.measurement.jvp_method,
             "padded_batches": self.batches is self.probes.batches,
             "no_forward_mode": self.measurement.no_forward_mode,
             "seconds": round(self._seconds, 3),
-            "peak_memory_bytes": _peak_memory(),
+            "peak_memory_bytes": peak_memory(),
         }
 
 
@@ -178,38 +171,3 @@ def _in_order(measured: Measurement, rows: list[int]) -> Measurement:
         relative_error=measured.relative_error[..., places],
         cosine_similarity=measured.cosine_similarity[..., places],
     )
-
-
-def resolve_device(device: str) -> Any:
-    """The torch device that a config's `device` means.
-
-    Raises:
-        ConfigError: If the device is unknown or not present.
-    """
-    import torch
-
-    from pytest_linearity.errors import ConfigError
-
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        chosen = torch.device(device)
-        torch.empty(0, device=chosen)
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigError(
-            f"device: {device!r} cannot be used ({str(error).splitlines()[0]}); "
-            "accepted are `auto`, `cpu`, `cuda` and `cuda:N` where a GPU is present"
-        ) from error
-    return chosen
-
-
-def _peak_memory() -> int | None:
-    """Largest resident memory of this process so far, in bytes; None where that is not known."""
-    import sys
-
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

@@ -79,7 +79,11 @@ OVERRIDES: dict[str, dict[str, Any]] = {
         "compress_rates": {"compressed_sparse_attention": 2, "heavily_compressed_attention": 4},
     },
     "doge": {"is_moe": True},
-    "dots3_note": {"text_config": {**_DOTS3, "per_layer_config": None}},
+    "dots3_note": {
+        "text_config": _DOTS3,
+        "vision_config": {**_MIXED_MLP, "adapter_in_dim": 32, "adapter_out_dim": 32},
+        "audio_config": {"adapter_input_size": 32, "adapter_out_dim": 32},
+    },
     "dots3_note_text": _DOTS3,
     "falcon_h1": {"mamba_d_ssm": 64},
     "flint": {"mlp_only_layers": [0], **_SLIDING},

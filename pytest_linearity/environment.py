@@ -1,0 +1,52 @@
+"""Where and with what a run is computed."""
+
+from __future__ import annotations
+
+import platform
+import sys
+
+import torch
+
+from pytest_linearity import __version__
+from pytest_linearity.errors import ConfigError
+
+
+def versions() -> dict[str, str]:
+    """The versions that a figure can depend on."""
+    import transformers
+
+    return {
+        "pytest_linearity": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+    }
+
+
+def resolve_device(device: str) -> torch.device:
+    """The torch device that a config's `device` means.
+
+    Raises:
+        ConfigError: If the device is unknown or not present.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+        torch.empty(0, device=chosen)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(
+            f"device: {device!r} cannot be used ({str(error).splitlines()[0]}); "
+            "accepted are `auto`, `cpu`, `cuda` and `cuda:N` where a GPU is present"
+        ) from error
+    return chosen
+
+
+def peak_memory() -> int | None:
+    """Largest resident memory of this process so far, in bytes; None where that is not known."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,1 @@
+"""The engine against brute force on every causal-LM architecture of transformers."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -11,6 +13,7 @@ from pytest_linearity.checkpoint import Checkpoint, load_checkpoint
 from pytest_linearity.config import Config
 from pytest_linearity.directions import Directions
 from pytest_linearity.environment import peak_memory, resolve_device, versions
+from pytest_linearity.errors import LinearityError, MeasurementError
 from pytest_linearity.logits import last_token_logits
 from pytest_linearity.measurement import Measurement, measure
 from pytest_linearity.padding import sees_padding
@@ -68,17 +71,18 @@ class Analysis:
         device = resolve_device(config.device)
         started = time.perf_counter()
         batches = self.batches
-        measured = measure(
-            model,
-            [last_token_logits(model, batch, device) for batch in batches],
-            self.directions,
-            config.radii,
-            config.precision,
-            device=device,
-            calibration=last_token_logits(model, _small_part(batches[0]), device),
-            limits=self._limits,
-            progress=self._progress,
-        )
+        with _readable_failure(self.checkpoint.architecture):
+            measured = measure(
+                model,
+                [last_token_logits(model, batch, device) for batch in batches],
+                self.directions,
+                config.radii,
+                config.precision,
+                device=device,
+                calibration=last_token_logits(model, _small_part(batches[0]), device),
+                limits=self._limits,
+                progress=self._progress,
+            )
         self._seconds = time.perf_counter() - started
         return _in_order(measured, [row for batch in batches for row in batch.rows])
 
@@ -144,6 +148,20 @@ class Analysis:
             "seconds": round(self._seconds, 3),
             "peak_memory_bytes": peak_memory(),
         }
+
+
+@contextmanager
+def _readable_failure(architecture: str) -> Iterator[None]:
+    """One line for a model that cannot be run on token ids alone; the cause stays attached."""
+    try:
+        yield
+    except LinearityError:
+        raise
+    except Exception as error:
+        first = (str(error).strip().splitlines() or ["no message"])[0]
+        raise MeasurementError(
+            f"{architecture} cannot be evaluated on these prompts: {type(error).__name__}: {first}"
+        ) from error
 
 
 _CALIBRATION_TOKENS = 16

@@ -15,10 +15,11 @@ the Gaussian construction), and a block costs nothing but itself.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from math import prod
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -121,25 +122,9 @@ class DirectionPart:
         # probability n²/2³³, and would then be parallel: of no weight among so many.
         self._seeds = _sequence(seed, k, name, "values").generate_state(len(norms), np.uint32)
 
-    def rows(self, start: int, stop: int, out: Tensor | None = None) -> Tensor:
-        """Rows start to stop.
-
-        Args:
-            start: First row.
-            stop: Row after the last.
-            out: Memory for the result, float32 Tensor of at least its size on the CPU, of use where
-                start and stop are multiples of `block_rows`.
-
-        Returns:
-            float32 Tensor [stop - start, width], on the CPU.
-        """
-        first, last = start // self._block, -(-stop // self._block)
-        height = min(last * self._block, self.count) - first * self._block
-        if out is None or out.numel() < height * self.width:
-            out = torch.empty(height * self.width, dtype=torch.float32)
-        out = out.view(-1)[: height * self.width].view(height, self.width)
-        self._fill(out, range(first, last), first)
-        return out[start - first * self._block : stop - first * self._block]
+    def rows(self, start: int, stop: int) -> Tensor:
+        """Rows start to stop: float32 Tensor [stop - start, width], on the CPU."""
+        return rows_of([self], start, stop)[0]
 
     def gather(self, rows: Tensor) -> Tensor:
         """Some rows, each as `rows` would give it.
@@ -152,24 +137,65 @@ class DirectionPart:
         """
         blocks, which = torch.unique_consecutive(rows // self._block, return_inverse=True)
         drawn = torch.empty(len(blocks), self._block, self.width, dtype=torch.float32)
-        self._fill(drawn, blocks.tolist(), None)
+        _draw_all(self._jobs(drawn, blocks.tolist()))
         return drawn[which, rows % self._block]
 
-    def _fill(self, out: Tensor, blocks: Iterable[int], first: int | None) -> None:
-        """Draw blocks into `out`: rows that follow `first`, or one entry per block without it."""
-        jobs = []
-        for place, block in enumerate(blocks):
-            rows = min(self._block, self.count - block * self._block)
-            at = (block - first) * self._block if first is not None else 0
-            target = out[at : at + rows] if first is not None else out[place, :rows]
-            jobs.append((target, int(self._seeds[block]), float(self._norms[block])))
-        share = -(-len(jobs) // max(1, torch.get_num_threads()))
-        if len(jobs) <= 2:
-            _draw(jobs)
-        else:
-            shares = [jobs[i : i + share] for i in range(0, len(jobs), share)]
-            for _ in _pool().map(_draw, shares):
-                pass
+    def _jobs(self, targets: Iterable[Tensor], blocks: Iterable[int]) -> list[_Job]:
+        """What is to be drawn: each block into the first rows of its target."""
+        return [
+            (
+                target[: self.count - block * self._block],
+                int(self._seeds[block]),
+                float(self._norms[block]),
+            )
+            for target, block in zip(targets, blocks, strict=True)
+        ]
+
+
+def rows_of(
+    parts: Sequence[DirectionPart], start: int, stop: int, out: Tensor | None = None
+) -> list[Tensor]:
+    """The same rows of several directions' parts of one parameter, drawn together.
+
+    Args:
+        parts: The directions' parts, at least one.
+        start: First row.
+        stop: Row after the last.
+        out: Memory to draw into, a flat float32 Tensor on the CPU; used if it is large enough.
+
+    Returns:
+        For each part a float32 Tensor [stop - start, width] on the CPU, valid until `out` is used
+        again.
+    """
+    one = parts[0]
+    first, last = start // one._block, -(-stop // one._block)
+    height = min(last * one._block, one.count) - first * one._block
+    entries = len(parts) * height * one.width
+    if out is None or out.numel() < entries:
+        out = torch.empty(entries, dtype=torch.float32)
+    drawn = out[:entries].view(len(parts), height, one.width)
+    jobs = [
+        job
+        for part, whole in zip(parts, drawn, strict=True)
+        for job in part._jobs(whole.split(one._block), range(first, last))
+    ]
+    _draw_all(jobs)
+    offset = first * one._block
+    return list(drawn[:, start - offset : stop - offset])
+
+
+_Job: TypeAlias = tuple[Tensor, int, float]
+"""What is drawn: into which memory, from which seed, with which norm."""
+
+
+def _draw_all(jobs: list[_Job]) -> None:
+    """Draw on all processors."""
+    if len(jobs) <= 2:
+        return _draw(jobs)
+    share = -(-len(jobs) // max(1, torch.get_num_threads()))
+    for _ in _pool().map(_draw, [jobs[at : at + share] for at in range(0, len(jobs), share)]):
+        pass
+    return None
 
 
 def matrix_shape(shape: tuple[int, ...]) -> tuple[int, int]:
@@ -179,7 +205,7 @@ def matrix_shape(shape: tuple[int, ...]) -> tuple[int, int]:
     return prod(shape[:-1]), shape[-1]
 
 
-def _draw(jobs: list[tuple[Tensor, int, float]]) -> None:
+def _draw(jobs: list[_Job]) -> None:
     generator = torch.Generator()
     with torch.no_grad():
         for target, seed, norm in jobs:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pytest_linearity.calibration import Calibration, calibrate
+from pytest_linearity.calibration import Calibration, calibrate, carries
 from pytest_linearity.directions import Directions
 from pytest_linearity.errors import MeasurementError
 from pytest_linearity.passes import Figures, Logits, Pass, Progress
@@ -91,7 +91,7 @@ def measure(
         known = calibrate(model, calibration or batches[0], directions, min(radii), place)
         work = _Work(model, batches, directions, known, place, progress)
         work.measure(radii, precision)
-        if precision == "auto" and limits is not None:
+        if precision == "auto":
             work.settle(limits)
     return _collect(radii, work.figures, work.dtypes, known)
 
@@ -131,8 +131,8 @@ class _Work:
             progress = _share(self._progress, place, len(plan))
             self._pass(arithmetic, some, progress, derivatives=place == 0)
 
-    def settle(self, limits: Limits) -> None:
-        """Measure those radii again in float64 whose verdict float32 leaves open."""
+    def settle(self, limits: Limits | None) -> None:
+        """Measure those radii again in float64 whose figure or verdict float32 did not carry."""
         again = [
             radius
             for radius, dtype in self.dtypes.items()
@@ -165,14 +165,15 @@ class _Work:
             return False
         return precision == "float32" or self._known.float32_carries(radius)
 
-    def _undecided(self, radius: float, limits: Limits) -> bool:
-        change = self.figures.stack("change", radius)
-        return undecided(
-            self.figures.stack("relative_error", radius),
-            self.figures.stack("cosine_similarity", radius),
-            self._known.noise_floor(change, torch.float32),
-            limits,
-        )
+    def _undecided(self, radius: float, limits: Limits | None) -> bool:
+        error = self.figures.stack("relative_error", radius)
+        floor = self._known.noise_floor(self.figures.stack("change", radius), torch.float32)
+        if not error.isfinite().all() or not floor.isfinite().all():
+            return False
+        if not carries(float(error.mean()), float(floor.mean())):
+            return True
+        cosine = self.figures.stack("cosine_similarity", radius)
+        return limits is not None and undecided(error, cosine, floor, limits)
 
 
 def _collect(

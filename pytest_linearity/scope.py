@@ -59,9 +59,12 @@ def transformer_blocks(model: nn.Module) -> tuple[str, ...]:
     """The names of the model's repeated blocks, first to last; empty when it has none.
 
     They are found by structure, not by name: of the module lists that lie in no other module list
-    the one that holds the most parameters.
+    the one that holds the most parameters. In a model of several towers only the text decoder
+    counts, where the model tells which it is.
     """
     from torch import nn
+
+    decoder = _text_decoder(model)
 
     best: tuple[str, ...] = ()
     most = 0
@@ -70,11 +73,21 @@ def transformer_blocks(model: nn.Module) -> tuple[str, ...]:
         if not isinstance(module, nn.ModuleList) or name.startswith(tuple(outer)):
             continue
         outer.append(f"{name}.")
+        if not f"{name}.".startswith(decoder):
+            continue
         size = sum(parameter.numel() for parameter in module.parameters())
         if size > most:
             most = size
             best = tuple(f"{name}.{child}" for child, _ in module.named_children())
     return best
+
+
+def _text_decoder(model: nn.Module) -> str:
+    """What the names of the text decoder's modules begin with; empty where that is not told."""
+    get_decoder = getattr(model, "get_decoder", None)
+    decoder = get_decoder() if callable(get_decoder) else None
+    names = (name for name, module in model.named_modules() if module is decoder and name)
+    return next((f"{name}." for name in names), "")
 
 
 def _last_blocks(model: nn.Module, scope: Scope) -> tuple[str, ...]:

@@ -145,6 +145,22 @@ def test_blocks_of_one_tensor_share_its_energy_at_random() -> None:
     assert 0.7 < spread.item() < 1.3
 
 
+def test_the_blocks_are_those_of_the_text_decoder() -> None:
+    class Towers(nn.Module):
+        def __init__(self, tells: bool) -> None:
+            super().__init__()
+            self.vision = nn.ModuleList(nn.Linear(90, 90) for _ in range(4))
+            self.text = Tied()
+            if tells:
+                self.get_decoder = lambda: self.text
+
+    assert set(Directions(Towers(True), 1, scope="last_blocks:1").names) == {
+        "text.blocks.2.weight",
+        "text.blocks.2.bias",
+    }
+    assert "vision.3.weight" in Directions(Towers(False), 1, scope="last_blocks:1").names
+
+
 def test_what_cannot_be() -> None:
     model = Tied()
     directions = Directions(model, 1)

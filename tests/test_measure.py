@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from pytest_linearity import Directions, Measurement, measure, passes
 from pytest_linearity.errors import MeasurementError
+from pytest_linearity.verdict import Limits
 
 RADII = (0.1, 1.0, 10.0)
 
@@ -190,6 +191,21 @@ def test_auto_takes_float64_only_where_it_must() -> None:
     assert single.noise_floor[0] > 10 * float(result.relative_error[0].mean())
     measured_floor = float(single.relative_error[0].mean())
     assert single.noise_floor[0] == pytest.approx(measured_floor, rel=1.0)
+
+
+def test_a_verdict_that_rounding_could_turn_is_reached_in_float64() -> None:
+    model, radii = Everything(), (3.0,)
+    directions = Directions(model, 2)
+    exact = measure(model, model, directions, radii, "float64")
+    error = float(exact.relative_error.mean())
+
+    def precision(relative_error: float, cosine: float) -> tuple[str, ...]:
+        limits = Limits(relative_error, cosine)
+        return measure(model, model, directions, radii, limits=limits).precision
+
+    assert precision(error * 1.5, 0.0) == ("float32",)
+    assert precision(error * (1 + 1e-9), 0.0) == ("float64",)
+    assert precision(10.0, float(exact.cosine_similarity.mean()) + 1e-12) == ("float64",)
 
 
 def test_the_noise_floor_is_the_rounding_of_this_radius() -> None:

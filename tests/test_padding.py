@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from pytest_linearity import Config, Directions
 from pytest_linearity.analysis import Analysis
+from pytest_linearity.errors import MeasurementError
 from pytest_linearity.logits import last_token_logits
 from pytest_linearity.padding import sees_padding
 from pytest_linearity.probes import Batch
@@ -78,3 +79,18 @@ def test_its_prompts_share_a_batch_only_with_those_of_their_length(
     torch.testing.assert_close(
         again.measurement.relative_error, analysis.measurement.relative_error, rtol=1e-2, atol=1e-4
     )
+
+
+def test_a_model_that_cannot_run_on_token_ids_is_told_in_one_line(
+    analysis: Analysis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forward(**_: object) -> None:
+        raise ValueError("`pixel_values` are needed\nand more")
+
+    again = Analysis(analysis.config)
+    monkeypatch.setattr(again.checkpoint.model, "forward", forward)
+    message = (
+        "LlamaForCausalLM cannot be evaluated on these prompts: ValueError: `pixel_values` are"
+    )
+    with pytest.raises(MeasurementError, match=message):
+        _ = again.measurement

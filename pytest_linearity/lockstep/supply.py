@@ -8,14 +8,19 @@ taken before the next slice is looked at.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
 from itertools import groupby
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from pytest_linearity.directions import DirectionPart, Directions, block_rows, matrix_shape
+from pytest_linearity.directions import (
+    DirectionPart,
+    Directions,
+    block_rows,
+    matrix_shape,
+    rows_of,
+)
 from pytest_linearity.lockstep.dual import make_dual
 from pytest_linearity.lockstep.evaluation import Coroutine
 from pytest_linearity.lockstep.products import Product, Slice, take
@@ -25,6 +30,12 @@ from pytest_linearity.lockstep.tail import Tail
 _SLICE_ENTRIES = 1 << 20
 """Entries of a slice: a few MB, so that the slice, a direction's part of it and their sum stay in
 cache between being made and being multiplied."""
+
+_LARGEST_SLICE = 1 << 22
+"""Entries of a slice where there are few directions to draw for it."""
+
+_DRAWN_ENTRIES = 1 << 23
+"""Entries of all directions that are drawn at once."""
 
 Served = Iterator[tuple[Coroutine, Any]]
 
@@ -59,7 +70,6 @@ class Supply:
         self._device = device
         self._share = share_primals
         self._tails = tails or {}
-        # For one slice of a direction, used again and again: fresh pages cost more than a copy.
         self._memory = torch.empty(0, dtype=torch.float32)
 
     @property
@@ -96,7 +106,7 @@ class Supply:
         request = coroutines[0].request
         assert request is not None
         stored = self._matrix(request.name)[request.start : request.stop]
-        value = self._place(stored).reshape(request.shape)
+        value = self.place(stored).reshape(request.shape)
         if value.data_ptr() == stored.data_ptr():
             # A forward must never get hold of the model's own memory.
             value = value.clone()
@@ -104,7 +114,7 @@ class Supply:
             delta = None
             if direction is not None and self.in_scope(request.name):
                 part = self._directions.part(direction, request.name)
-                delta = self._place(part.rows(request.start, request.stop)).view(request.shape)
+                delta = self.place(part.rows(request.start, request.stop)).view(request.shape)
             for coroutine in group:
                 yield coroutine, _moved(value, delta, coroutine.evaluation.step)
 
@@ -115,11 +125,11 @@ class Supply:
         touched = torch.unique(torch.cat([request.ids.reshape(-1) for request in requests]))
         stored = touched.to("cpu") + offset
         matrix = self._matrix(name)
-        values = self._place(matrix.index_select(0, stored.to(matrix.device)))
+        values = self.place(matrix.index_select(0, stored.to(matrix.device)))
         for direction, group in groupby(coroutines, lambda c: c.evaluation.direction):
             delta = None
             if direction is not None and self.in_scope(name):
-                delta = self._place(self._directions.part(direction, name).gather(stored))
+                delta = self.place(self._directions.part(direction, name).gather(stored))
             for coroutine in group:
                 ids = coroutine.request.ids  # type: ignore[union-attr]
                 places = torch.searchsorted(touched, ids)
@@ -154,20 +164,22 @@ class Supply:
         width = request.shape[-1]
         # A multiple of the draw blocks, so that none is drawn twice.
         block = block_rows(width)
-        step = max(1, _SLICE_ENTRIES // (width * block)) * block
+        entries = min(max(_SLICE_ENTRIES, _DRAWN_ENTRIES // max(1, len(parts))), _LARGEST_SLICE)
+        step = max(1, entries // (width * block)) * block
         for start in range(request.start, request.stop, step):
             stop = min(start + step, request.stop)
             yield Slice(
                 columns=slice(start - request.start, stop - request.start),
                 value=self._read(request.name, start, stop),
-                delta=partial(self._delta, parts, start, stop),
+                delta=_Deltas(self, parts, start, stop),
             )
 
     def _add_biases(self, name: str, products: Sequence[Product]) -> None:
         bias = self._read(name, 0, 1).view(-1)
         parts = self._parts(name, products)
+        deltas = _Deltas(self, parts, 0, 1)
         for direction, group in groupby(products, lambda product: product.direction):
-            delta = self._delta(parts, 0, 1, direction)
+            delta = deltas(direction)
             for product in group:
                 product.add_bias(bias, None if delta is None else delta.view(-1))
 
@@ -177,27 +189,57 @@ class Supply:
         wanted = {product.direction for product in products} - {None}
         return {k: self._directions.part(k, name) for k in wanted if k is not None}
 
-    def _delta(
-        self, parts: Mapping[int, DirectionPart], start: int, stop: int, direction: int | None
-    ) -> Tensor | None:
-        if direction is None or direction not in parts:
-            return None
-        part = parts[direction]
-        if self._memory.numel() < (stop - start) * part.width:
-            self._memory = torch.empty((stop - start) * part.width, dtype=torch.float32)
-        return self._place(part.rows(start, stop, out=self._memory))
+    def memory(self, entries: int) -> Tensor:
+        """Flat float32 memory on the CPU, used again and again: fresh pages are dear."""
+        if self._memory.numel() < entries:
+            self._memory = torch.empty(entries, dtype=torch.float32)
+        return self._memory
 
     def _matrix(self, name: str) -> Tensor:
         parameter = self._parameters[name]
         return parameter.reshape(matrix_shape(tuple(parameter.shape)))
 
     def _read(self, name: str, start: int, stop: int) -> Tensor:
-        return self._place(self._matrix(name)[start:stop])
+        return self.place(self._matrix(name)[start:stop])
 
-    def _place(self, tensor: Tensor) -> Tensor:
+    def place(self, tensor: Tensor) -> Tensor:
+        """A tensor as evaluations see it: on the device, floats in the arithmetic's dtype."""
         if not tensor.is_floating_point():
             return tensor.to(self._device)
         return tensor.to(self._device).to(self._dtype)
+
+
+class _Deltas:
+    """Directions' parts of the same rows, asked for in ascending order of direction.
+
+    Several are drawn at once: after a product the threads that took it stay awake for a few
+    milliseconds, and a short draw would spend all of its time competing with them.
+    """
+
+    def __init__(
+        self, supply: Supply, parts: Mapping[int, DirectionPart], start: int, stop: int
+    ) -> None:
+        self._supply = supply
+        self._parts = parts
+        self._start = start
+        self._stop = stop
+        self._drawn: dict[int, Tensor] = {}
+
+    def __call__(self, direction: int | None) -> Tensor | None:
+        if direction is None or direction not in self._parts:
+            return None
+        if direction not in self._drawn:
+            self._draw_from(direction)
+        return self._supply.place(self._drawn[direction])
+
+    def _draw_from(self, direction: int) -> None:
+        entries = (self._stop - self._start) * self._parts[direction].width
+        ahead = [k for k in sorted(self._parts) if k >= direction]
+        some = ahead[: max(1, _DRAWN_ENTRIES // max(1, entries))]
+        memory = self._supply.memory(len(some) * entries)
+        parts = [self._parts[k] for k in some]
+        drawn = rows_of(parts, self._start, self._stop, out=memory)
+        self._drawn = dict(zip(some, drawn, strict=True))
 
 
 def _moved(value: Tensor, delta: Tensor | None, step: float | None) -> Tensor:

@@ -26,7 +26,7 @@ figures ε and c. Brute force's Jδ is held against its own finite differences, 
   parameter (*trunk*), the products at θ\\* (*primals*).
 - *padding*: how far the logits of a prompt in a right-padded batch are from those of the prompt
   alone. An architecture with a figure in bold looks at its padding, and was compared with each
-  prompt alone: measure it with `batch_size: 1`.
+  prompt alone: the gate then batches only prompts of one length.
 
 | name | model | difference | method | padding |
 |---|---|---|---|---|

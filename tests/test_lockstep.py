@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from pytest_linearity import Directions, measure
 from pytest_linearity.calibration import calibrate
 from pytest_linearity.differences import extrapolate, steps
-from pytest_linearity.lockstep import Evaluation, Lockstep, supply
+from pytest_linearity.lockstep import Evaluation, Lockstep, products, supply
+from pytest_linearity.lockstep.dual import unpack_dual
 from pytest_linearity.lockstep.tail import Site, Tail
 from pytest_linearity.lockstep.trunk import TrunkMismatch
 from pytest_linearity.precision import Arithmetic
@@ -118,6 +119,27 @@ def test_slices_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     for evaluation in ALL:
         # Other shapes of the same products: rounding of float64.
         torch.testing.assert_close(found[0][evaluation], found[1][evaluation], rtol=0, atol=1e-13)
+
+
+def test_formed_and_stacked_products_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = Deep()
+
+    def values() -> list[Tensor]:
+        found: list[Tensor] = []
+
+        def finished(evaluation: Evaluation, logits: Tensor) -> None:
+            primal, tangent = unpack_dual(logits)
+            assert (tangent is None) == (not evaluation.is_jvp)
+            found.append(primal if tangent is None else tangent)
+
+        Lockstep(model, [model], Directions(model, 2), EXACT).run(ALL, finished)
+        return found
+
+    stacked = values()
+    monkeypatch.setattr(products, "FEW_ROWS", 0)
+    for ours, theirs in zip(stacked, values(), strict=True):
+        # W + rδ is rounded once more: rounding of float64.
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-13)
 
 
 def test_only_rows_that_are_looked_up_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from pytest_linearity import Directions, Measurement, measure, passes
+from pytest_linearity.calibration import Calibration
 from pytest_linearity.errors import MeasurementError
 from pytest_linearity.verdict import Limits
 
@@ -191,6 +192,19 @@ def test_auto_takes_float64_only_where_it_must() -> None:
     assert single.noise_floor[0] > 10 * float(result.relative_error[0].mean())
     measured_floor = float(single.relative_error[0].mean())
     assert single.noise_floor[0] == pytest.approx(measured_floor, rel=1.0)
+
+
+def test_a_figure_that_float32_did_not_carry_after_all_is_measured_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Calibration, "float32_carries", lambda *_: True)
+    model, radii = Everything(), (1e-5, 3.0)
+    result = measure(model, model, Directions(model, 2), radii)
+    assert result.precision == ("float64", "float32")
+    truth = plain(model, Directions(model, 2), radii)
+    torch.testing.assert_close(
+        result.relative_error, truth.relative_error(radii), rtol=1e-2, atol=1e-4
+    )
 
 
 def test_a_verdict_that_rounding_could_turn_is_reached_in_float64() -> None:

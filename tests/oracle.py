@@ -64,13 +64,20 @@ class Truth:
     def relative_error(self, radii: Sequence[float]) -> Tensor:
         """ε, [radii, directions, prompts]."""
         error = torch.stack([self.changes[i] - r * self.tangents for i, r in enumerate(radii)])
-        return error.norm(dim=-1) / self.changes.norm(dim=-1)
+        ratio = error.norm(dim=-1) / self.changes.norm(dim=-1)
+        return torch.where(self._still, 0.0, ratio)
 
     def cosine_similarity(self, radii: Sequence[float]) -> Tensor:
         """c, [radii, directions, prompts]."""
-        return torch.nn.functional.cosine_similarity(
+        cosine = torch.nn.functional.cosine_similarity(
             self.changes, self.tangents.expand_as(self.changes), dim=-1
         )
+        return torch.where(self._still, 1.0, cosine)
+
+    @property
+    def _still(self) -> Tensor:
+        """Where neither the logits nor their prediction move, which is linear by definition."""
+        return (self.changes.norm(dim=-1) == 0) & (self.tangents.norm(dim=-1) == 0)
 
 
 def brute_force(

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from pytest_linearity.calibration import Calibration, calibrate, carries
 from pytest_linearity.directions import Directions
 from pytest_linearity.errors import MeasurementError
+from pytest_linearity.pages import kept_pages
 from pytest_linearity.passes import Figures, Logits, Pass, Progress
 from pytest_linearity.precision import Arithmetic, arithmetic_for
 from pytest_linearity.verdict import Limits, undecided
@@ -87,7 +88,7 @@ def measure(
     batches = [logits] if callable(logits) else list(logits)
     _check(batches, radii, precision)
     place = torch.device(device) if device is not None else next(model.parameters()).device
-    with _sigterm_interrupts(), _readable_out_of_memory():
+    with _sigterm_interrupts(), _readable_out_of_memory(), kept_pages():
         known = calibrate(model, calibration or batches[0], directions, min(radii), place)
         work = _Work(model, batches, directions, known, place, progress)
         work.measure(radii, precision)

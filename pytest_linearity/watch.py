@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_leaves
 
+from pytest_linearity.leaves import leaves
 from pytest_linearity.precision import writes_into_first
 
 
@@ -57,7 +57,7 @@ class Watch(TorchFunctionMode):
 
     def _look(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         if self.cached is None:
-            plain = (leaf for leaf in tree_leaves((args, kwargs)) if _has_memory(leaf))
+            plain = (leaf for leaf in leaves((args, kwargs)) if _has_memory(leaf))
             self.cached = next((name for leaf in plain if (name := self._owner(leaf))), None)
         if writes_into_first(func) and args and _has_memory(args[0]):
             product = self._products.get(args[0].untyped_storage().data_ptr())

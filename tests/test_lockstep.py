@@ -7,12 +7,14 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
 
 from pytest_linearity import Directions, measure
 from pytest_linearity.calibration import calibrate
 from pytest_linearity.differences import extrapolate, steps
 from pytest_linearity.lockstep import Evaluation, Lockstep, products, supply
 from pytest_linearity.lockstep.dual import unpack_dual
+from pytest_linearity.lockstep.evaluation import Coroutine
 from pytest_linearity.lockstep.tail import Site, Tail
 from pytest_linearity.lockstep.trunk import TrunkMismatch
 from pytest_linearity.precision import Arithmetic
@@ -166,6 +168,32 @@ def test_only_rows_that_are_looked_up_are_drawn(monkeypatch: pytest.MonkeyPatch)
     outputs(model, "full", ALL)
     # Two draw blocks of the embedding and the small head, for each of two directions.
     assert sum(drawn) <= 2 * (2 * 32768 + 5 * 64 + 5)
+
+
+def test_an_output_is_let_go_of_as_soon_as_its_evaluation_has_used_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With many evaluations, outputs kept for the last of them are most of the memory."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 40, bias=False), nn.Tanh(), nn.Linear(40, 3, bias=False))
+    x = torch.randn(2, 4)
+    outputs: list[StorageWeakRef] = []
+    resume = Coroutine.resume
+
+    def watched(coroutine: Coroutine, response: object = None) -> None:
+        # The one before is still in the caller's hands.
+        assert all(output.expired() for output in outputs[:-1])
+        if isinstance(response, tuple) and response[0].shape[-1] == 40:
+            outputs.append(StorageWeakRef(response[0].untyped_storage()))
+        resume(coroutine, response)
+
+    monkeypatch.setattr(Coroutine, "resume", watched)
+    steps_ = [Evaluation(0), *(Evaluation(0, k, 0.1) for k in range(4))]
+    arithmetic = Arithmetic(torch.float64, torch.device("cpu"))
+    Lockstep(model, [lambda: model(x)], Directions(model, 4), arithmetic).run(
+        steps_, lambda evaluation, logits: None
+    )
+    assert len(outputs) == 5
 
 
 def test_several_batches_advance_together() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
@@ -127,6 +128,8 @@ class _Round:
         self._trunks: dict[int, Trunk] = {}
         self._waiting: list[Coroutine] = []
         self._pending = list(evaluations)
+        sizes = Counter(evaluation.batch for evaluation in evaluations)
+        self._alone = {batch for batch, size in sizes.items() if size == 1}
 
     def advance(self, finished: Finished, served: Callable[[str], None]) -> None:
         """Start everything, then serve the furthest behind until nobody waits."""
@@ -177,7 +180,7 @@ class _Round:
 
     def _trunk_mode(self, evaluation: Evaluation) -> list[TorchFunctionMode] | None:
         """The mode that makes or uses the trunk; None while there is none to use."""
-        if not self._engine.share_trunk:
+        if not self._engine.share_trunk or evaluation.batch in self._alone:
             return []
         trunk = self._trunks.get(evaluation.batch)
         if trunk is None and evaluation.is_baseline:

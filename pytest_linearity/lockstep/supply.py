@@ -155,8 +155,12 @@ class Supply:
         for product in products:
             product.close()
         # All of them before anyone goes on: a forward may change its own output in place.
-        responses = [product.response(self._share) for product in products]
-        yield from zip(coroutines, responses, strict=True)
+        responses = [product.response(self._share) for product in reversed(products)]
+        # Nothing is held on to here that an evaluation has let go of.
+        baselines.clear()
+        products.clear()
+        for coroutine in coroutines:
+            yield coroutine, responses.pop()
 
     def _slices(self, request: ProductRequest, products: Sequence[Product]) -> Iterator[Slice]:
         """The matrix in slices, and with each the directions' parts of it."""

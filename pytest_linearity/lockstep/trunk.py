@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_leaves, tree_map
 
+from pytest_linearity.leaves import leaves, map_leaves
 from pytest_linearity.lockstep.served import is_served
 
 InScope = Callable[[str], bool]
@@ -40,8 +40,7 @@ class Trunk:
     def ends_at(self, args: Any, kwargs: Any) -> bool:
         """Whether a call uses a parameter in scope."""
         return any(
-            is_served(leaf) and self.in_scope(leaf.canonical)
-            for leaf in tree_leaves((args, kwargs))
+            is_served(leaf) and self.in_scope(leaf.canonical) for leaf in leaves((args, kwargs))
         )
 
     def close(self) -> None:
@@ -57,7 +56,7 @@ class Trunk:
             kept[id(tensor)] = tensor
             return tensor
 
-        self.entries = [(func, tree_map(settle, out)) for func, out in self.entries]
+        self.entries = [(func, map_leaves(settle, out)) for func, out in self.entries]
         self._shared = [(tensor, tensor._version) for tensor in kept.values()]
         self.complete = True
 
@@ -95,7 +94,7 @@ class RecordTrunk(TorchFunctionMode):
         result = func(*args, **kwargs)
         if not self.over:
             with torch._C.DisableTorchFunction():
-                self.trunk.entries.append((func, tree_map(_weaken, result)))
+                self.trunk.entries.append((func, map_leaves(_weaken, result)))
         return result
 
 

@@ -11,7 +11,7 @@ gate: $(READY)
 	$(BIN)/pytest --linearity-config examples/arithmetic/linearity.yaml --junitxml=linearity-junit.xml
 
 test: lint
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from pytest_linearity.directions import Directions
     from pytest_linearity.errors import LinearityError
     from pytest_linearity.measurement import Measurement, measure
+    from pytest_linearity.metrics import Metric, find_metric
     from pytest_linearity.report.document import RadiusFigures, Report
+    from pytest_linearity.report.metric_figures import MetricFigures
 
 __version__ = "0.1.0"
 
@@ -24,9 +26,12 @@ _HOMES = {
     "Directions": "directions",
     "LinearityError": "errors",
     "Measurement": "measurement",
+    "Metric": "metrics",
+    "MetricFigures": "report.metric_figures",
     "RadiusFigures": "report.document",
     "Report": "report.document",
     "analyze": "analysis",
+    "find_metric": "metrics",
     "load_config": "config",
     "measure": "measurement",
 }
@@ -36,10 +41,13 @@ __all__ = [
     "Directions",
     "LinearityError",
     "Measurement",
+    "Metric",
+    "MetricFigures",
     "RadiusFigures",
     "Report",
     "__version__",
     "analyze",
+    "find_metric",
     "load_config",
     "measure",
 ]

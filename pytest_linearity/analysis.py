@@ -6,21 +6,34 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import datetime, timezone
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pytest_linearity.checkpoint import Checkpoint, load_checkpoint
+from pytest_linearity.checkpoint import (
+    Checkpoint,
+    OpenedCheckpoint,
+    load_checkpoint,
+    open_checkpoint,
+)
 from pytest_linearity.config import Config
 from pytest_linearity.directions import Directions
 from pytest_linearity.environment import peak_memory, resolve_device, versions
-from pytest_linearity.errors import LinearityError, MeasurementError
+from pytest_linearity.errors import ConfigError, LinearityError, MeasurementError
+from pytest_linearity.findings import Findings
 from pytest_linearity.logits import last_token_logits
 from pytest_linearity.measurement import Measurement, measure
 from pytest_linearity.padding import sees_padding
 from pytest_linearity.passes import Progress
 from pytest_linearity.probes import Batch, Probes, load_probes
-from pytest_linearity.report.document import RadiusFigures, Report
-from pytest_linearity.verdict import Limits, judge_radius, linearity_radius, passes
+from pytest_linearity.radius_unit import absolute_radii, in_unit
+from pytest_linearity.report.document import Report
+from pytest_linearity.scope.structure import transformer_blocks
+from pytest_linearity.vectors import vectors_of
+from pytest_linearity.verdict import judge, limits_of
+
+if TYPE_CHECKING:
+    from torch.nn import Module
 
 
 def analyze(config: Config, *, progress: Progress | None = None) -> Report:
@@ -46,23 +59,35 @@ class Analysis:
         self._seconds = 0.0
 
     @cached_property
+    def opened(self) -> OpenedCheckpoint:
+        """The checkpoint's files and tokenizer."""
+        return open_checkpoint(self.config)
+
+    @cached_property
     def checkpoint(self) -> Checkpoint:
         """The loaded checkpoint."""
-        return load_checkpoint(self.config)
+        return load_checkpoint(self.config, self.opened)
 
     @cached_property
     def probes(self) -> Probes:
-        """The tokenised prompts."""
-        checkpoint = self.checkpoint
-        return load_probes(self.config, checkpoint.tokenizer, max_length=checkpoint.max_length)
+        """The tokenised prompts; no weights are read for them."""
+        opened = self.opened
+        return load_probes(self.config, opened.tokenizer, max_length=opened.max_length)
 
     @cached_property
     def directions(self) -> Directions:
-        """The directions of the config's scope."""
-        config = self.config
-        return Directions(
-            self.checkpoint.model, config.num_directions, config.seed, config.param_scope
-        )
+        """The directions of the config's kinds and scope."""
+        config, model = self.config, self.checkpoint.model
+        with _readable_failure(self.checkpoint.architecture):
+            vectors = vectors_of(config, model, self._prompts, resolve_device(config.device))
+            return Directions(
+                model,
+                config.num_directions,
+                config.seed,
+                config.param_scope,
+                kinds=config.directions,
+                vectors=vectors,
+            )
 
     @cached_property
     def measurement(self) -> Measurement:
@@ -76,15 +101,20 @@ class Analysis:
                 model,
                 [last_token_logits(model, batch, device) for batch in batches],
                 self.directions,
-                config.radii,
+                self._absolute_radii,
                 config.precision,
                 device=device,
                 calibration=last_token_logits(model, _small_part(batches[0]), device),
-                limits=self._limits,
+                limits=limits_of(config),
+                metrics=config.chosen_metrics,
                 progress=self._progress,
+                second_order=config.second_order,
+                blocks=self._blocks() if config.layer_profile else None,
+                refined=config.refine,
             )
         self._seconds = time.perf_counter() - started
-        return _in_order(measured, [row for batch in batches for row in batch.rows])
+        ordered = _in_order(measured, [row for batch in batches for row in batch.rows])
+        return in_unit(ordered, config.radii)
 
     @cached_property
     def batches(self) -> tuple[Batch, ...]:
@@ -97,45 +127,40 @@ class Analysis:
         sees = sees_padding(self.checkpoint.model, prompt, probes.pad_id, self.directions, device)
         return probes.unpadded if sees else probes.batches
 
-    @property
-    def _limits(self) -> Limits:
-        return Limits(self.config.relerr_threshold, self.config.cos_threshold)
+    @cached_property
+    def findings(self) -> Findings:
+        """All that was found out."""
+        measured = self.measurement
+        return Findings(
+            measurement=measured,
+            checkpoint=self.checkpoint.describe(),
+            probes=self.probes.describe(),
+            scope=self.directions.describe(),
+            environment=self._environment(),
+        )
 
     @cached_property
     def report(self) -> Report:
         """The figures per radius, held against the limits."""
-        config = self.config
-        radii = self._judged()
-        return Report(
-            config=config.to_dict(),
-            checkpoint=self.checkpoint.describe(),
-            radii=radii,
-            linearity_radius=linearity_radius(radii),
-            passed=passes(radii, config.min_linearity_radius),
-            probes=self.probes.describe(),
-            scope={
-                "param_scope": config.param_scope,
-                "tensors": len(self.directions.names),
-                "parameters": self.directions.parameters,
-            },
-            environment=self._environment(),
-        )
+        return judge(self.findings, self.config)
 
-    def _judged(self) -> tuple[RadiusFigures, ...]:
-        measured = self.measurement
-        flips = measured.routing_flips
-        return tuple(
-            judge_radius(
-                radius,
-                measured.relative_error[i],
-                measured.cosine_similarity[i],
-                self._limits,
-                noise_floor=measured.noise_floor[i],
-                precision=measured.precision[i],
-                routing_flips=None if flips is None else flips[i],
+    @property
+    def _absolute_radii(self) -> list[float]:
+        config = self.config
+        return absolute_radii(config.radii, config.radius_unit, self.directions.norm)
+
+    def _blocks(self) -> dict[str, Module]:
+        """The decoder's blocks by name, each as the last of the modules that make it up."""
+        model = self.checkpoint.model
+        blocks = {parts[-1]: model.get_submodule(parts[-1]) for parts in transformer_blocks(model)}
+        if not blocks:
+            raise ConfigError(
+                f"layer_profile: {self.checkpoint.architecture} has no repeated blocks to look at"
             )
-            for i, radius in enumerate(measured.radii)
-        )
+        return blocks
+
+    def _prompts(self) -> list[tuple[int, ...]]:
+        return [probe.token_ids for probe in self.probes.probes]
 
     def _environment(self) -> dict[str, Any]:
         return {
@@ -145,6 +170,8 @@ class Analysis:
             "jvp_method": self.measurement.jvp_method,
             "padded_batches": self.batches is self.probes.batches,
             "no_forward_mode": self.measurement.no_forward_mode,
+            "measured": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "reused": False,
             "seconds": round(self._seconds, 3),
             "peak_memory_bytes": peak_memory(),
         }
@@ -184,8 +211,19 @@ def _in_order(measured: Measurement, rows: list[int]) -> Measurement:
     import torch
 
     places = torch.tensor(rows).argsort()
+    curvature, layers = measured.curvature_ratio, measured.layers
     return replace(
         measured,
         relative_error=measured.relative_error[..., places],
         cosine_similarity=measured.cosine_similarity[..., places],
+        curvature_ratio=None if curvature is None else curvature[..., places],
+        layers=None
+        if layers is None
+        else replace(
+            layers,
+            relative_error=layers.relative_error[..., places],
+            cosine_similarity=layers.cosine_similarity[..., places],
+        ),
+        metrics={name: values[..., places] for name, values in measured.metrics.items()},
+        metric_noise={name: noise[..., places] for name, noise in measured.metric_noise.items()},
     )

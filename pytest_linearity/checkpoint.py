@@ -12,9 +12,23 @@ from pytest_linearity.checkpoint_files import check_files
 from pytest_linearity.errors import CheckpointError
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
     from pytest_linearity.config import Config
+
+
+@dataclass(frozen=True)
+class OpenedCheckpoint:
+    """A checkpoint whose files have been looked at, and whose weights have not been read."""
+
+    directory: Path
+    """Where its files are."""
+    weights: Path
+    """The file that the weights are in, or the first of several."""
+    tokenizer: PreTrainedTokenizerBase
+    """Its tokenizer."""
+    max_length: int | None
+    """Longest prompt the model has positions for; ``None`` when it does not say."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +51,7 @@ class Checkpoint:
     @property
     def max_length(self) -> int | None:
         """Longest prompt the model has positions for; ``None`` when it does not say."""
-        longest = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
-        return longest if isinstance(longest, int) and longest > 0 else None
+        return _max_length(self.model.config)
 
     def describe(self) -> dict[str, Any]:
         """What the report says of it."""
@@ -50,59 +63,127 @@ class Checkpoint:
         }
 
 
-def load_checkpoint(config: Config) -> Checkpoint:
-    """Load the checkpoint of a config, and its tokenizer.
+def open_checkpoint(config: Config) -> OpenedCheckpoint:
+    """Look at the files of a checkpoint, and load its tokenizer.
 
     Raises:
-        CheckpointError: If it cannot be measured: files missing, cut or corrupt; weights that are
-            not finite, or do not fit the model; an adapter, quantised weights, a model that is no
-            causal language model; no tokenizer, or one with more tokens than the model embeds.
+        CheckpointError: If files are missing, cut or corrupt; if it is an adapter, quantised, or no
+            causal language model; if it has no tokenizer.
     """
-    from pytest_linearity.tokenizer import check_vocabulary, load_tokenizer
-    from pytest_linearity.weights import check_finite, check_loaded
+    from pytest_linearity.tokenizer import load_tokenizer
 
     directory = _directory(config)
     weights = check_files(directory)
     check_architecture(directory, trust_remote_code=config.trust_remote_code)
     tokenizer = load_tokenizer(config, directory)
-    model, loading = _load(config, directory, weights)
+    return OpenedCheckpoint(directory, weights, tokenizer, _declared_length(config, directory))
+
+
+def load_checkpoint(config: Config, opened: OpenedCheckpoint | None = None) -> Checkpoint:
+    """Load the checkpoint of a config, and its tokenizer.
+
+    Args:
+        config: Names the checkpoint.
+        opened: What `open_checkpoint` has given for this config; opened here when left out.
+
+    Raises:
+        CheckpointError: If it cannot be measured: see `open_checkpoint`; weights that are not
+            finite, or do not fit the model; a tokenizer with more tokens than the model embeds.
+    """
+    from pytest_linearity.tokenizer import check_vocabulary
+    from pytest_linearity.weights import check_finite, check_loaded
+
+    opened = opened or open_checkpoint(config)
+    directory = opened.directory
+    model, loading = _load(config, directory, opened.weights)
     check_loaded(directory, model, loading)
-    check_vocabulary(directory, model, tokenizer)
+    check_vocabulary(directory, model, opened.tokenizer)
     check_finite(directory, model)
     return Checkpoint(
         model=model,
-        tokenizer=tokenizer,
-        path=config.model_name_or_path,
+        tokenizer=opened.tokenizer,
+        path=config.checkpoint,
         architecture=type(model).__name__,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         dtype=str(model.dtype).removeprefix("torch."),
     )
 
 
+def base_directory(config: Config) -> Path:
+    """Where the files of the model are that the checkpoint was made of.
+
+    Raises:
+        CheckpointError: If there is no such directory, and no such model on the hub.
+    """
+    name = config.base_model_name_or_path
+    assert name is not None
+    return _found(config, "base_model_name_or_path", name, config.base_model_revision)
+
+
+def load_base(config: Config) -> PreTrainedModel:
+    """Load the model that the checkpoint was made of; it needs no tokenizer.
+
+    Its weights stay on disk, mapped into memory, as far as its architecture keeps them as they are.
+
+    Raises:
+        CheckpointError: If files are missing, cut or corrupt; if it is an adapter, quantised, or no
+            causal language model; if its weights do not fit it.
+    """
+    from pytest_linearity.weights import check_loaded
+
+    directory = base_directory(config)
+    weights = check_files(directory)
+    check_architecture(directory, trust_remote_code=config.trust_remote_code)
+    model, loading = _load(config, directory, weights)
+    check_loaded(directory, model, loading)
+    return model
+
+
+def _declared_length(config: Config, directory: Path) -> int | None:
+    from transformers import AutoConfig
+
+    try:
+        with hub.quiet():
+            declared = AutoConfig.from_pretrained(
+                str(directory), local_files_only=True, trust_remote_code=config.trust_remote_code
+            )
+    except Exception as error:  # code of the checkpoint's own may raise anything
+        raise CheckpointError(f"{directory}: cannot be loaded: {hub.reason(error)}") from error
+    return _max_length(declared)
+
+
+def _max_length(declared: PretrainedConfig) -> int | None:
+    longest = getattr(declared.get_text_config(), "max_position_embeddings", None)
+    return longest if isinstance(longest, int) and longest > 0 else None
+
+
 def _directory(config: Config) -> Path:
-    """Where the checkpoint's files are, after fetching them when they are on the hub."""
-    name = config.model_name_or_path
+    return _found(config, "model_name_or_path", config.checkpoint, config.model_revision)
+
+
+def _found(config: Config, key: str, name: str, revision: str) -> Path:
+    """Where a checkpoint's files are, after fetching them when they are on the hub."""
     found = config.locate(name)
     if found is not None:
         if not found.is_dir():
             raise CheckpointError(
-                f"model_name_or_path: {name} is a file, but a checkpoint's directory is needed"
+                f"{key}: {name} is a file, but a checkpoint's directory is needed"
             )
         return found
     if not hub.is_id(name):
-        raise CheckpointError(f"model_name_or_path: {name}: there is no such directory")
+        raise CheckpointError(f"{key}: {name}: there is no such directory")
     try:
         return hub.snapshot(
             name,
-            revision=config.model_revision,
+            revision=revision,
             cache_dir=config.cache_dir,
             code=config.trust_remote_code,
         )
     except Exception as error:  # network, permission and protocol errors have no common base
         forbidden = "; fetching is forbidden by HF_HUB_OFFLINE" if hub.offline() else ""
         raise CheckpointError(
-            f"model_name_or_path: {name} is no directory here, and the Hugging Face hub gives no "
-            f"such model: {hub.reason(error)}{forbidden}"
+            f"{key}: {name} is no directory here, and the Hugging Face hub gives no such model: "
+            f"{hub.reason(error)}{forbidden}"
         ) from None
 
 

@@ -7,11 +7,16 @@ import os
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from pytest_linearity import values
+from pytest_linearity.direction_kinds import parse_directions, unreversed
 from pytest_linearity.errors import ConfigError
+from pytest_linearity.metrics import Metric
+from pytest_linearity.metrics.installed import installed_metrics
+from pytest_linearity.metrics.registry import ALWAYS, MetricSource, choose
 from pytest_linearity.scope import parse_scope
 from pytest_linearity.values import Parser, shown
 
@@ -67,8 +72,9 @@ class Config:
         ConfigError: If a value cannot be used; the message names the key and the value.
     """
 
-    model_name_or_path: str = _key(..., values.path)
-    """The checkpoint: a directory, or the id of a model on the Hugging Face hub."""
+    model_name_or_path: str | tuple[str, ...] = _key(..., values.checkpoints)
+    """The checkpoint: a directory, or the id of a model on the Hugging Face hub; or several of
+    them: a list, or a pattern such as ``saves/run/checkpoint-*``."""
     model_revision: str = _key("main", values.text)
     """Branch, tag or commit of a checkpoint on the hub."""
     tokenizer_name_or_path: str | None = _key(None, values.path)
@@ -110,19 +116,44 @@ class Config:
     """Prompts per forward pass."""
 
     num_directions: int = _key(8, values.integer(1))
-    """How many random directions."""
+    """How many directions of each random kind."""
+    directions: tuple[str, ...] = _key(("gaussian",), parse_directions)
+    """Kinds of directions: ``gaussian``, ``rademacher``, ``layerwise``, ``filterwise``, ``update``,
+    ``gradient``, ``file:path.safetensors``; a minus before one of the last three reverses it."""
+    base_model_name_or_path: str | None = _key(None, values.path)
+    """The model that the checkpoint was made of, for the direction ``update``."""
+    base_model_revision: str = _key("main", values.text)
+    """Branch, tag or commit of a base on the hub."""
     perturbation_std: float = _key(1e-3, values.positive)
     """σ of the Gaussian draw before normalisation; it cancels in the unit norm."""
     radii: tuple[float, ...] = _key((0.1, 0.3, 1.0), values.radii)
     """The radii to test, in ascending order."""
+    radius_unit: str = _key("absolute", values.one_of("absolute", "relative"))
+    """What radii are measured in: ``absolute``, or ``relative`` to the Euclidean norm of the
+    parameters in scope."""
     param_scope: str = _key("full", _scope)
-    """Which parameters directions live on: ``full`` or ``last_blocks:k``."""
+    """Which parameters directions live on: ``full``, ``last_blocks:2``, ``attention+norms``, …"""
     cos_threshold: float = _key(0.95, values.within(-1, 1))
     """Lowest mean cosine similarity that complies."""
     relerr_threshold: float = _key(0.20, values.within(0, math.inf))
     """Highest mean relative error that complies."""
+    metrics: tuple[str, ...] = _key((), values.metric_names)
+    """Metrics to compute besides relative error and cosine similarity, which always are."""
+    limits: Mapping[str, float | None] | None = _key(None, values.metric_limits)
+    """Limits of further metrics, by name; each is computed, and its mean must keep its limit.
+    ``None`` takes away the limit that a metric has of its own."""
+    second_order: bool = _key(False, values.boolean)
+    """Whether to measure the curvature ratio, and what it predicts."""
+    layer_profile: bool = _key(False, values.boolean)
+    """Whether to measure the last token's hidden state after every block."""
+    refine: bool = _key(False, values.boolean)
+    """Whether to bracket the linearity radius between two tested radii, to 5%."""
     min_linearity_radius: float | None = _key(None, values.positive)
     """Smallest linearity radius that passes; ``None`` when every radius must comply."""
+    baseline: str | None = _key(None, values.path)
+    """An earlier report to compare with, or a directory of such reports."""
+    max_regression: float = _key(0.10, values.within(0, math.inf))
+    """How much the mean relative error may grow over the baseline's, as a part of it."""
     precision: str = _key("auto", values.one_of("auto", "float32", "float64"))
     """Arithmetic of the forwards."""
     device: str = _key("auto", values.device)
@@ -139,6 +170,10 @@ class Config:
     """The YAML file; ``None`` for a config made in Python."""
     started_in: Path = field(default_factory=Path.cwd)
     """The directory that relative paths are looked up in first."""
+    label: str | None = None
+    """What tells this checkpoint from the others of the same config; ``None`` for the only one."""
+    metric_source: MetricSource = field(default=installed_metrics, compare=False, repr=False)
+    """Where metrics come from that are not built in; asked when one is named, and not before."""
 
     def __post_init__(self) -> None:
         """Parse every value, then check those that depend on each other."""
@@ -147,12 +182,28 @@ class Config:
             if parse is not None:
                 object.__setattr__(self, key.name, self._parsed(key.name, parse, key.default))
         if self.prompts is not None and self.dataset is not None:
-            raise self._error("prompts", "is given together with dataset: only one can be used")
+            raise self.error("prompts", "is given together with dataset: only one can be used")
+        self._check_metrics()
+        if self.follows_update and self.base_model_name_or_path is None:
+            raise self.error(
+                "base_model_name_or_path",
+                "is missing: the direction update needs the model that the checkpoint was made of",
+            )
         least = self.min_linearity_radius
         if least is not None and least > self.radii[-1]:
-            raise self._error(
+            raise self.error(
                 "min_linearity_radius", f"{least:g} is above the largest radius, {self.radii[-1]:g}"
             )
+
+    def _check_metrics(self) -> None:
+        for name, key in ALWAYS.items():
+            if name in (self.limits or {}):
+                raise self.error("limits", f"{name} has a key of its own for its limit: {key}")
+        for key, names in (("metrics", self.metrics), ("limits", self.limits or ())):
+            try:
+                choose(names, self.metric_source)
+            except ValueError as error:
+                raise self.error(key, str(error)) from None
 
     def _parsed(self, name: str, parse: Parser, default: Any) -> Any:
         raw = getattr(self, name)
@@ -161,23 +212,68 @@ class Config:
         try:
             return parse(raw)
         except ValueError as error:
-            raise self._error(name, str(error)) from None
+            raise self.error(name, str(error)) from None
 
-    def _error(self, key: str, message: str) -> ConfigError:
+    def error(self, key: str, message: str) -> ConfigError:
+        """A mistake in this config, with the key that it is in."""
         where = f"{self.source}: " if self.source else ""
         return ConfigError(f"{where}{key}: {message}")
+
+    @cached_property
+    def chosen_metrics(self) -> tuple[Metric, ...]:
+        """The metrics that are computed besides relative error and cosine similarity."""
+        return choose((*self.metrics, *(self.limits or ())), self.metric_source)
+
+    @property
+    def follows_update(self) -> bool:
+        """Whether a direction is the update from the base."""
+        return "update" in map(unreversed, self.directions)
+
+    @property
+    def metric_limits(self) -> dict[str, float]:
+        """The limits of those that have one, by name: their own, or those set here."""
+        own = {metric.name: metric.limit for metric in self.chosen_metrics}
+        limits = {**own, **(self.limits or {})}
+        return {name: limit for name, limit in limits.items() if limit is not None}
+
+    @property
+    def bases(self) -> list[Path]:
+        """Where relative paths are looked up, in this order."""
+        return [self.started_in] + ([self.source.parent] if self.source else [])
 
     def locate(self, path: str) -> Path | None:
         """The existing file or folder that a path of this config means.
 
         Relative paths are looked up where the run was started, then beside the YAML file.
         """
-        bases = [self.started_in] + ([self.source.parent] if self.source else [])
-        for base in bases:
+        for base in self.bases:
             candidate = base / os.path.expanduser(path)
             if os.path.exists(candidate):  # False, where Path.exists raises, for odd names
                 return candidate
         return None
+
+    @property
+    def checkpoint(self) -> str:
+        """The one checkpoint.
+
+        Raises:
+            ConfigError: If there are several.
+        """
+        if isinstance(self.model_name_or_path, tuple):
+            raise self.error(
+                "model_name_or_path", "names several checkpoints: take each of `checkpoints()`"
+            )
+        return self.model_name_or_path
+
+    def checkpoints(self) -> tuple[Config, ...]:
+        """A config of its own for each checkpoint, those of a pattern in the order of their steps.
+
+        Raises:
+            ConfigError: If a pattern matches no directory, or a checkpoint is named twice.
+        """
+        from pytest_linearity.checkpoints import expand
+
+        return expand(self)
 
     @property
     def report_path(self) -> Path:
@@ -202,7 +298,12 @@ def _plain(value: Any) -> Any:
     return dict(value) if isinstance(value, Mapping) else value
 
 
-def load_config(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Config:
+def load_config(
+    path: str | os.PathLike[str],
+    overrides: Sequence[str] = (),
+    *,
+    metric_source: MetricSource = installed_metrics,
+) -> Config:
     """Read a config from a YAML file.
 
     Keys are taken from the root of the file, then from its section ``analysis``, then from the
@@ -212,6 +313,7 @@ def load_config(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> 
     Args:
         path: The YAML file.
         overrides: ``key=value`` texts, the value in YAML, as ``radii=[0.1, 1.0]``.
+        metric_source: Where metrics come from that are not built in; installed packages by default.
 
     Raises:
         ConfigError: If the file cannot be read, or a key or value cannot be used.
@@ -226,4 +328,11 @@ def load_config(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> 
         raise ConfigError(
             f"{source}: model_name_or_path is missing: give the checkpoint's directory or hub id"
         )
-    return Config(**keys.values, source=source)
+    config = Config(**keys.values, source=source, metric_source=metric_source)
+    if config.base_model_name_or_path is not None and not config.follows_update:
+        warnings.warn(
+            f"{source}: base_model_name_or_path has no effect without `directions: update`",
+            ConfigWarning,
+            stacklevel=2,
+        )
+    return config

@@ -4,7 +4,8 @@ Central differences D(h) = (f(θ + hδ) − f(θ − hδ)) / 2h have an error in
 Richardson's extrapolation (L. F. Richardson, The deferred approach to the limit, 1927) of D at
 h, h/2 and h/4 removes the first two of them and leaves O(h⁶). In float64 the result has about
 twelve correct digits for a sensible h, which is chosen on a small part of the work by comparing
-the last two columns of the tableau.
+the last two columns of the tableau. Second differences (f(θ + hδ) − 2 f(θ) + f(θ − hδ)) / h² have
+an error in even powers of h as well.
 """
 
 from __future__ import annotations
@@ -35,13 +36,37 @@ def extrapolate(values: Mapping[float, Tensor], h: float) -> tuple[Tensor, float
     Returns:
         The derivative, Tensor [prompts, V], and an estimate of its relative error.
     """
-    widths = [h / 2**level for level in range(_LEVELS)]
-    column = [(values[width] - values[-width]) / (2 * width) for width in widths]
+    column = [(values[width] - values[-width]) / (2 * width) for width in _widths(h)]
+    best, previous = _richardson(column)
+    size = float(best.norm())
+    error = float((best - previous).norm())
+    return best, error / size if size else error
+
+
+def extrapolate_second(values: Mapping[float, Tensor], baseline: Tensor, h: float) -> Tensor:
+    """The second derivative at 0 from values of f.
+
+    Args:
+        values: f at every step of `steps(h)`, float64 Tensors [prompts, V].
+        baseline: f at 0, float64 Tensor [prompts, V].
+        h: The largest step.
+
+    Returns:
+        Tensor [prompts, V]; about eight correct digits, as rounding is divided by h².
+    """
+    column = [(values[w] - 2 * baseline + values[-w]) / w**2 for w in _widths(h)]
+    return _richardson(column)[0]
+
+
+def _widths(h: float) -> list[float]:
+    return [h / 2**level for level in range(_LEVELS)]
+
+
+def _richardson(column: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """The last entry of the tableau, and the best of the column before."""
     previous = column[-1]
     for order in range(1, _LEVELS):
         previous = column[-1]
         weight = 4.0**order
         column = [(weight * finer - coarser) / (weight - 1) for coarser, finer in pairwise(column)]
-    size = float(column[0].norm())
-    error = float((column[0] - previous).norm())
-    return column[0], error / size if size else error
+    return column[0], previous

@@ -42,6 +42,17 @@ def resolve_device(device: str) -> torch.device:
     return chosen
 
 
+def device_name(device: str) -> str:
+    """The kind of device that a config's `device` means, as `cpu` or `cuda NVIDIA H100`.
+
+    Raises:
+        ConfigError: If the device is unknown or not present.
+    """
+    chosen = resolve_device(device)
+    name = f" {torch.cuda.get_device_name(chosen)}" if chosen.type == "cuda" else ""
+    return f"{chosen.type}{name}"
+
+
 def peak_memory() -> int | None:
     """Largest resident memory of this process so far, in bytes; None where that is not known."""
     try:

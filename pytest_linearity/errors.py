@@ -25,3 +25,13 @@ class ProbeError(LinearityError):
 
 class MeasurementError(LinearityError):
     """A model that cannot be measured, found while measuring."""
+
+
+def failed_before(failure: BaseException) -> Exception:
+    """What to raise where something is asked for again that has failed.
+
+    A mistake of the user's is said again as it was; of a bug the first traceback is enough.
+    """
+    if isinstance(failure, LinearityError):
+        return failure
+    return RuntimeError(f"measuring failed before: {failure!r}")

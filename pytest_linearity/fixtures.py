@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import pytest
-
-from pytest_linearity.run import Run
-from pytest_linearity.session import SESSION
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -18,6 +14,7 @@ if TYPE_CHECKING:
     from pytest_linearity.measurement import Measurement
     from pytest_linearity.probes import Probes
     from pytest_linearity.report.document import RadiusFigures, Report
+    from pytest_linearity.run import Run
 
 
 @pytest.fixture(scope="session")
@@ -26,6 +23,8 @@ def _linearity_run(request: pytest.FixtureRequest, pytestconfig: pytest.Config) 
     if hasattr(request, "param"):
         run: Run = request.param
         return run
+    from pytest_linearity.session import SESSION  # not before a test asks for a fixture
+
     session = pytestconfig.stash.get(SESSION, None)
     if session is None:
         pytest.fail(
@@ -37,9 +36,10 @@ def _linearity_run(request: pytest.FixtureRequest, pytestconfig: pytest.Config) 
 
 
 @pytest.fixture(scope="session")
-def linearity_config(_linearity_run: Run) -> Config:
-    """The config in effect."""
-    return _linearity_run.config
+def linearity_config(request: pytest.FixtureRequest, _linearity_run: Run) -> Config:
+    """The config in effect, with the limits and radii of the test's mark `linearity`."""
+    config: Config = getattr(request, "param", _linearity_run.config)
+    return config
 
 
 @pytest.fixture(scope="session")
@@ -51,7 +51,7 @@ def linearity_model(_linearity_run: Run) -> PreTrainedModel:
 @pytest.fixture(scope="session")
 def linearity_tokenizer(_linearity_run: Run) -> PreTrainedTokenizerBase:
     """The checkpoint's tokenizer."""
-    return _linearity_run.analysis.checkpoint.tokenizer
+    return _linearity_run.analysis.opened.tokenizer
 
 
 @pytest.fixture(scope="session")
@@ -67,15 +67,15 @@ def linearity_directions(_linearity_run: Run) -> Directions:
 
 
 @pytest.fixture(scope="session")
-def linearity_measurement(_linearity_run: Run) -> Measurement:
+def linearity_measurement(_linearity_run: Run, linearity_config: Config) -> Measurement:
     """The figures of every (radius, direction, prompt)."""
-    return _linearity_run.measurement
+    return _linearity_run.measurement.at(linearity_config.radii)
 
 
 @pytest.fixture(scope="session")
-def linearity_report(_linearity_run: Run) -> Report:
+def linearity_report(_linearity_run: Run, linearity_config: Config) -> Report:
     """The figures per radius, the linearity radius and the verdict."""
-    return _linearity_run.report
+    return _linearity_run.report_under(linearity_config)
 
 
 @pytest.fixture(scope="session")
@@ -95,31 +95,3 @@ def linearity_radius(request: pytest.FixtureRequest, _linearity_run: Run) -> flo
 def linearity_result(linearity_report: Report, linearity_radius: float) -> RadiusFigures:
     """The figures at one radius; a test that asks for it runs once for each."""
     return linearity_report.at(linearity_radius)
-
-
-def parametrize(metafunc: pytest.Metafunc, runs: Sequence[Run]) -> None:
-    """Run a test that asks for the fixtures once per config, and per radius where it asks for one.
-
-    Args:
-        metafunc: The test, as pytest collects it.
-        runs: The runs that fixtures give; with one alone its name is left out of the test's id.
-    """
-    labels = {run: f"{run.name}-" if len(runs) > 1 else "" for run in runs}
-    if "linearity_radius" in metafunc.fixturenames:
-        metafunc.parametrize(
-            ("_linearity_run", "linearity_radius"),
-            [
-                pytest.param(run, radius, id=f"{labels[run]}{radius}")
-                for run in runs
-                for radius in run.config.radii
-            ],
-            indirect=True,
-            scope="session",
-        )
-    elif len(runs) > 1:
-        metafunc.parametrize(
-            "_linearity_run",
-            [pytest.param(run, id=run.name) for run in runs],
-            indirect=True,
-            scope="session",
-        )

@@ -3,103 +3,73 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
 
-from pytest_linearity import run as run_module
+from pytest_linearity.baseline_gate import baseline_tests
+from pytest_linearity.gate_item import GateFailure, GateTest
 from pytest_linearity.report.document import Report
 from pytest_linearity.report.junit import radius_properties, verdict_properties
 from pytest_linearity.run import Run
-from pytest_linearity.session import SESSION
-
-
-class GateFailure(Exception):
-    """A limit that does not hold; its message is all that is shown."""
-
-
-@dataclass(frozen=True)
-class FailureLocation:
-    """Where a failure is, with the names that pytest and its plugins look for."""
-
-    path: str
-    """The config file."""
-    lineno: int
-    """Line in that file, from 1."""
-    message: str
-    """The line that is shown."""
-
-
-class FailureLine:
-    """A failure shown as one line, in full and in the short summary.
-
-    A plain string would do for pytest 9; pytest 8 leaves it out of the short summary.
-    """
-
-    def __init__(self, path: Path, message: str) -> None:
-        """A failure of the config file at `path`."""
-        self.reprcrash = FailureLocation(str(path), 1, message)
-
-    def __str__(self) -> str:
-        """The line."""
-        return self.reprcrash.message
-
-    def toterminal(self, tw: Any) -> None:
-        """Write the line to pytest's terminal writer."""
-        tw.line(self.reprcrash.message)
 
 
 class GateFile(pytest.File):
-    """A config file: one test per radius, then one for the linearity radius."""
+    """A config file: the tests of its checkpoint, or a group of tests for each of several."""
 
-    run: Run
-    """What the config asks for."""
+    runs: Sequence[Run]
+    """What the config asks for: a run per checkpoint."""
 
     @classmethod
-    def of(cls, run: Run, parent: pytest.Collector) -> GateFile:
-        """The collector of a run's config file."""
-        path = run.source
+    def of(cls, runs: Sequence[Run], parent: pytest.Collector) -> GateFile:
+        """The collector of the runs of one config file."""
+        path = runs[0].source
         outside: dict[str, Any] = {}
         if not path.is_relative_to(parent.config.rootpath):
             # pytest has no name of its own for a file that is not below its root directory.
             outside["nodeid"] = os.path.relpath(path, parent.config.rootpath).replace(os.sep, "/")
         gate: GateFile = cls.from_parent(parent, path=path, **outside)
-        gate.run = run
+        gate.runs = runs
         return gate
 
+    @property
+    def run(self) -> Run:
+        """The only run, where the config names one checkpoint."""
+        [run] = self.runs
+        return run
+
+    def collect(self) -> Iterator[pytest.Item | pytest.Collector]:
+        """The tests or groups; their names need no measurement."""
+        if self.runs[0].label is None:
+            yield from _tests(self)
+            return
+        for run in self.runs:
+            yield CheckpointGroup.from_parent(self, name=run.label, run=run)
+
+
+class CheckpointGroup(pytest.Collector):
+    """The tests of one of several checkpoints."""
+
+    def __init__(self, *, run: Run, **kwargs: Any) -> None:
+        """The group of a run."""
+        super().__init__(**kwargs)
+        self.run = run
+
     def collect(self) -> Iterator[pytest.Item]:
-        """The tests; their names need no measurement."""
-        for radius in self.run.config.radii:
-            name = f"radius[{radius}]"
-            # Spelled out, as pytest 9 tells a parameter from a name only in an id that it parses.
-            nodeid = f"{self.nodeid}::{name}"
-            yield RadiusTest.from_parent(self, name=name, nodeid=nodeid, radius=radius)
-        yield LinearityRadiusTest.from_parent(self, name="linearity_radius")
+        """The tests."""
+        return _tests(self)
 
 
-class GateTest(pytest.Item):
-    """A test of the gate; the first one that runs measures for all."""
-
-    parent: GateFile
-
-    def report(self) -> Report:
-        """The report of this config, measured on first use."""
-        with self.session.config.stash[SESSION].stopping_at_unusable_input():
-            return self.parent.run.report
-
-    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
-        """One line for a limit that does not hold; a traceback for anything else."""
-        if isinstance(excinfo.value, GateFailure):
-            return FailureLine(self.path, str(excinfo.value))
-        excinfo.traceback = excinfo.traceback.cut(path=run_module.__file__)
-        return super().repr_failure(excinfo, style)
-
-    def reportinfo(self) -> tuple[os.PathLike[str], int | None, str]:
-        """Where the test is, and the headline of its failure."""
-        return self.path, None, f"{self.parent.run.name} {self.name}"
+def _tests(parent: GateFile | CheckpointGroup) -> Iterator[pytest.Item]:
+    """One test per radius, one for the linearity radius, and those against the baseline."""
+    for radius in parent.run.config.radii:
+        name = f"radius[{radius}]"
+        # Spelled out, as pytest 9 tells a parameter from a name only in an id that it parses.
+        nodeid = f"{parent.nodeid}::{name}"
+        yield RadiusTest.from_parent(parent, name=name, nodeid=nodeid, radius=radius)
+    yield LinearityRadiusTest.from_parent(parent, name="linearity_radius")
+    yield from baseline_tests(parent)
 
 
 class RadiusTest(GateTest):
@@ -118,7 +88,7 @@ class RadiusTest(GateTest):
         if figures.complies:
             return
         found = f"{figures.reason} at r={self.radius} (linearity radius {_radius(report)})"
-        least = self.parent.run.config.min_linearity_radius
+        least = self.run.config.min_linearity_radius
         if least is not None and self.radius > least:
             pytest.skip(f"{found}; only radii up to min_linearity_radius {least} must comply")
         raise GateFailure(found)
@@ -136,7 +106,7 @@ class LinearityRadiusTest(GateTest):
 
     def _shortfall(self, report: Report) -> str:
         reached = report.linearity_radius
-        least = self.parent.run.config.min_linearity_radius
+        least = self.run.config.min_linearity_radius
         required, name = (
             (report.radii[-1].radius, "the largest tested radius")
             if least is None

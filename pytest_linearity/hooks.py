@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
+from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_linearity.errors import LinearityError
-from pytest_linearity.fixtures import parametrize
-from pytest_linearity.gate import GateFile, GateTest
+from pytest_linearity.gate import GateFile
+from pytest_linearity.gate_item import GateTest
+from pytest_linearity.marks import warn_of_no_effect
+from pytest_linearity.parametrization import parametrize, require_radii
+from pytest_linearity.report.files import brief
+from pytest_linearity.report.results import Measured, series_of
 from pytest_linearity.run import Run
 from pytest_linearity.session import SESSION, LinearitySession
+from pytest_linearity.upkeep import Upkeep
+
+if TYPE_CHECKING:
+    from pytest_linearity.cli.output import Style
 
 
 class LinearityHooks:
@@ -25,27 +34,32 @@ class LinearityHooks:
         Raises:
             pytest.UsageError: If a config cannot be used, or a report not be written.
         """
-        self._session = config.stash[SESSION] = LinearitySession(config)
         try:
-            self._gates = {run.source: run for run in self._session.gates}
+            self._session = config.stash[SESSION] = LinearitySession(config)
+        except LinearityError as error:
+            raise pytest.UsageError(str(error)) from None
+        try:
+            gates = self._session.gates
         except LinearityError as error:
             self._session.close()
             raise pytest.UsageError(str(error)) from None
+        self._gates = {path: list(runs) for path, runs in groupby(gates, lambda run: run.source)}
+        self._upkeep = Upkeep(self._session)
         if self._gates and config.args_source is not config.ArgsSource.ARGS:
             # Without a path of the user's own the gate runs alone, whatever `testpaths` says.
             config.args = []
             config.args_source = config.ArgsSource.ARGS
 
     def pytest_unconfigure(self) -> None:
-        """Let go of the terminal."""
+        """Let go of the terminal and of what is shared."""
         self._session.close()
 
     def pytest_report_header(self) -> list[str]:
         """One line per gate."""
-        return [
-            f"linearity: {run.name}, r = {', '.join(map(str, run.config.radii))}"
-            for run in self._gates.values()
-        ]
+        lines = [f"linearity: {_gate_line(runs)}" for runs in self._gates.values()]
+        if self._session.cache_directory is not None:
+            lines.append(f"linearity cache: {brief(self._session.cache_directory)}")
+        return lines
 
     @pytest.hookimpl(wrapper=True)
     def pytest_make_collect_report(
@@ -59,8 +73,8 @@ class LinearityHooks:
         report = yield
         if isinstance(collector, pytest.Session) and report.passed:
             report.result += [
-                GateFile.of(run, collector)
-                for path, run in self._gates.items()
+                GateFile.of(runs, collector)
+                for path, runs in self._gates.items()
                 if not collector.isinitpath(path)
             ]
         return report
@@ -73,6 +87,8 @@ class LinearityHooks:
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         """Parametrise the tests that use the fixtures."""
+        if not {"linearity_config", "linearity_radius"}.intersection(metafunc.fixturenames):
+            warn_of_no_effect(metafunc.definition)
         if "_linearity_run" not in metafunc.fixturenames or self._session.unusable:
             return
         try:
@@ -81,26 +97,66 @@ class LinearityHooks:
             self._session.unusable = error
 
     @pytest.hookimpl(wrapper=True)
-    def pytest_collection(self) -> Generator[None, object, object]:
+    def pytest_collection(self, session: pytest.Session) -> Generator[None, object, object]:
         """End the session where the config of the fixtures cannot be used."""
-        with self._session.ending_as_usage_error():
+        with self._session.ending_as_usage_error(session):
+            return (yield)
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Keep in mind which models and radii are going to be needed."""
+        if not self._session.unusable:
+            self._upkeep.expect(session.items)
+            require_radii(session.items)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
+        """End the session where a checkpoint or its probes cannot be used."""
+        with self._session.ending_as_usage_error(session):
             return (yield)
 
     @pytest.hookimpl(wrapper=True)
-    def pytest_runtestloop(self) -> Generator[None, object, object]:
-        """End the session where a checkpoint or its probes cannot be used."""
-        with self._session.ending_as_usage_error():
-            return (yield)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
+        """Let go of models that are needed no longer."""
+        result = yield
+        self._upkeep.done(item)
+        return result
 
     @pytest.hookimpl(wrapper=True)
     def pytest_fixture_setup(
-        self, fixturedef: pytest.FixtureDef[Any]
+        self, fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
     ) -> Generator[None, object, object]:
         """Stop all tests where one of our fixtures finds such a mistake."""
-        if not fixturedef.argname.startswith(("linearity_", "_linearity_")):
+        name = fixturedef.argname
+        if not name.startswith(("linearity_", "_linearity_")):
             return (yield)
-        with self._session.stopping_at_unusable_input():
+        run = None if name == "_linearity_run" else request.getfixturevalue("_linearity_run")
+        with self._session.stopping_at_unusable_input(run):
             return (yield)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        """Tell a worker of pytest-xdist where to share what it measures."""
+        self._session.distribution.admit(node)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """Hear why a worker has ended."""
+        message = self._session.distribution.told(node)
+        if message is not None:
+            self._session.unusable = LinearityError(message)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, object, object]:
+        """Write all files before anything is said of them."""
+        unwritten: LinearityError | None = None
+        try:
+            self._session.finish()
+        except LinearityError as error:
+            unwritten = error
+        result = yield
+        if unwritten is not None and self._session.unusable is None:
+            raise pytest.UsageError(str(unwritten))
+        return result
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
@@ -114,24 +170,48 @@ class LinearityHooks:
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """The figures of every checkpoint that was measured."""
-        measured = [run for run in self._session.runs if run.measured]
-        if not measured or terminalreporter.verbosity < -1:
+        reported = [run for run in self._session.runs if run.reported]
+        if not reported or terminalreporter.verbosity < -1:
             return
         terminalreporter.section("linearity")
-        for run in measured:
+        for run in reported:
             terminalreporter.write(_figures(run, terminalreporter))
+            if run.compared:
+                terminalreporter.write(_comparison(run, terminalreporter))
+        for series in series_of(self._session.results):
+            terminalreporter.write(_series(series, terminalreporter))
+        for line in self._session.written.lines:
+            terminalreporter.write_line(line)
+
+
+def _gate_line(runs: Sequence[Run]) -> str:
+    first = runs[0]
+    several = f", {len(runs)} checkpoints" if first.label is not None else ""
+    return f"{first.config_name}{several}, r = {', '.join(map(str, first.config.radii))}"
 
 
 def _figures(run: Run, reporter: pytest.TerminalReporter) -> str:
-    from pytest_linearity.report.files import brief
     from pytest_linearity.report.terminal import render
 
+    return render(run.report, run.name, footer="\n".join(run.provenance()), **_style(reporter))
+
+
+def _comparison(run: Run, reporter: pytest.TerminalReporter) -> str:
+    from pytest_linearity.report.comparison import render_comparison
+
+    if run.regression is None or run.baseline is None:
+        return ""
+    title = f"{run.name} against {run.baseline.name}"
+    return "\n" + render_comparison(run.regression, title, **_style(reporter))
+
+
+def _series(series: Sequence[Measured], reporter: pytest.TerminalReporter) -> str:
+    from pytest_linearity.report.series import render_series
+
+    return render_series(series, **_style(reporter))
+
+
+def _style(reporter: pytest.TerminalReporter) -> Style:
     writer = reporter.config.get_terminal_writer()
-    return render(
-        run.report,
-        run.name,
-        width=writer.fullwidth,
-        color=writer.hasmarkup,
-        encoding=sys.stdout.encoding or "utf-8",
-        footer=f"report: {brief(run.report_path)}" if run.report_path else "",
-    )
+    encoding = sys.stdout.encoding or "utf-8"
+    return {"width": writer.fullwidth, "color": writer.hasmarkup, "encoding": encoding}

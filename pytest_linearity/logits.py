@@ -40,6 +40,25 @@ class LastTokenLogits:
         return logits[torch.arange(len(self.column), device=logits.device), self.column]
 
 
+def forward_inputs(
+    model: nn.Module, batch: Batch, device: torch.device | str = "cpu"
+) -> dict[str, Any]:
+    """Keyword arguments of a forward that gives the logits of every token of a batch.
+
+    Args:
+        model: A causal language model of transformers.
+        batch: Right-padded prompts.
+        device: Where the inputs are placed.
+    """
+    accepted = inspect.signature(model.forward).parameters
+    inputs: dict[str, Any] = {"input_ids": batch.input_ids.to(device)}
+    if "attention_mask" in accepted:
+        inputs["attention_mask"] = batch.attention_mask.to(device)
+    if "use_cache" in accepted or "kwargs" in accepted:
+        inputs["use_cache"] = False
+    return inputs
+
+
 def last_token_logits(
     model: nn.Module, batch: Batch, device: torch.device | str = "cpu"
 ) -> LastTokenLogits:
@@ -54,13 +73,8 @@ def last_token_logits(
         device: Where the inputs are placed.
     """
     positions, place = torch.unique(batch.last, return_inverse=True)
-    accepted = inspect.signature(model.forward).parameters
-    keeps = "logits_to_keep" in accepted
-    inputs: dict[str, Any] = {"input_ids": batch.input_ids.to(device)}
-    if "attention_mask" in accepted:
-        inputs["attention_mask"] = batch.attention_mask.to(device)
-    if "use_cache" in accepted or "kwargs" in accepted:
-        inputs["use_cache"] = False
+    inputs = forward_inputs(model, batch, device)
+    keeps = "logits_to_keep" in inspect.signature(model.forward).parameters
     if keeps:
         inputs["logits_to_keep"] = positions.to(device)
     return LastTokenLogits(

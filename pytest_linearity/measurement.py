@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import signal
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from math import isfinite
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from pytest_linearity.calibration import Calibration, calibrate, carries
+from pytest_linearity.calibration import Calibration, calibrate
 from pytest_linearity.directions import Directions
-from pytest_linearity.errors import MeasurementError
+from pytest_linearity.guards import readable_out_of_memory, sigterm_interrupts
+from pytest_linearity.layers import LayerFigures, LayerProfile, LayerTaps
+from pytest_linearity.metrics import Metric
+from pytest_linearity.metrics.values import MetricValues
 from pytest_linearity.pages import kept_pages
-from pytest_linearity.passes import Figures, Logits, Pass, Progress
-from pytest_linearity.precision import Arithmetic, arithmetic_for
-from pytest_linearity.verdict import Limits, undecided
+from pytest_linearity.passes import Logits, Progress
+from pytest_linearity.refinement import Refinement, refine
+from pytest_linearity.verdict import Limits
+from pytest_linearity.work import Work
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,61 @@ class Measurement:
     routing_flips: tuple[int, ...] | None
     """Discrete choices that differ between θ* and θ* + rδ at each radius, over all pairs; None
     for a model that makes none."""
+    curvature_ratio: Tensor | None = None
+    """κ = ‖f''[δ, δ]‖ / ‖Jδ‖, float64 Tensor [directions, prompts], in one over the radius;
+    None if it was not asked for. See `second_order`."""
+    layers: LayerProfile | None = None
+    """ε and c of the last token's hidden state after every block; None if not asked for."""
+    refinement: Refinement | None = None
+    """The crossing between two radii, bracketed; None if not asked for, or if there is none."""
+    kinds: tuple[str, ...] = ()
+    """The kind of each direction; empty where they are all of one."""
+    metrics: Mapping[str, Tensor] = field(default_factory=dict)
+    """Further metrics by name, float64 Tensors [radii, directions, prompts]; ``nan`` where a
+    metric's function gave no figure."""
+    metric_noise: Mapping[str, Tensor] = field(default_factory=dict)
+    """How far rounding can move each figure of each of them, same shape."""
+    metric_failures: Mapping[str, tuple[str | None, ...]] = field(default_factory=dict)
+    """Why a metric's function gave no figures at each radius; None where it always did."""
+
+    def metric_values(self, place: int, metrics: Sequence[Metric]) -> list[MetricValues]:
+        """The figures of further metrics at the radius of that place in `radii`."""
+        return [
+            MetricValues(
+                metric,
+                self.metrics[metric.name][place],
+                self.metric_noise[metric.name][place],
+                self.metric_failures[metric.name][place],
+            )
+            for metric in metrics
+        ]
+
+    def at(self, radii: Sequence[float]) -> Measurement:
+        """The figures at some of the radii, in the order given.
+
+        Raises:
+            ValueError: If a radius was not measured.
+        """
+        if tuple(radii) == self.radii:
+            return self
+        places = [self.radii.index(radius) for radius in radii]
+        flips = self.routing_flips
+        return replace(
+            self,
+            radii=tuple(radii),
+            relative_error=self.relative_error[places],
+            cosine_similarity=self.cosine_similarity[places],
+            precision=tuple(self.precision[place] for place in places),
+            noise_floor=tuple(self.noise_floor[place] for place in places),
+            routing_flips=None if flips is None else tuple(flips[place] for place in places),
+            layers=None if self.layers is None else self.layers.at(places),
+            metrics={name: values[places] for name, values in self.metrics.items()},
+            metric_noise={name: noise[places] for name, noise in self.metric_noise.items()},
+            metric_failures={
+                name: tuple(reasons[place] for place in places)
+                for name, reasons in self.metric_failures.items()
+            },
+        )
 
 
 def measure(
@@ -56,6 +111,10 @@ def measure(
     device: str | torch.device | None = None,
     calibration: Logits | None = None,
     limits: Limits | None = None,
+    second_order: bool = False,
+    blocks: Mapping[str, nn.Module] | None = None,
+    refined: bool = False,
+    metrics: Sequence[Metric] = (),
     progress: Progress | None = None,
 ) -> Measurement:
     """Compare a model's true change along directions with its first-order prediction.
@@ -68,7 +127,7 @@ def measure(
         logits: Runs the model on the prompts: () -> float Tensor [prompts, V]. Several such calls
             are several batches; their inputs must lie on `device`.
         directions: Unit directions over the model's parameters.
-        radii: How far to go along each direction, > 0, in the parameters' Euclidean norm.
+        radii: How far to go along each direction, > 0, as the Euclidean norm of the step.
         precision: `float32`, `float64`, or `auto`: float32 where rounding leaves ε exact to 1% or
             1e-4, float64 elsewhere.
         device: Where to compute; None is where the model's first parameter lies.
@@ -76,6 +135,14 @@ def measure(
             is and what evaluations may share; None takes the first of `logits`.
         limits: With `auto`, a radius whose mean lies so near a limit that rounding in float32 could
             turn the verdict is measured again in float64.
+        second_order: Whether the second directional derivative is taken, too: two more JVPs per
+            direction, in float64.
+        blocks: Modules whose output's last tokens are compared like the logits, by the name they
+            are reported under; each must return a Tensor [prompts, tokens, hidden], or a tuple
+            that starts with one. `logits` must then have the attribute `needed`.
+        refined: Whether the crossing of `limits` between two radii is looked for.
+        metrics: What is computed besides relative error and cosine similarity; `find_metric` gives
+            those that are built in.
         progress: Told (done, total) as parameters are served.
 
     Returns:
@@ -88,107 +155,39 @@ def measure(
     batches = [logits] if callable(logits) else list(logits)
     _check(batches, radii, precision)
     place = torch.device(device) if device is not None else next(model.parameters()).device
-    with _sigterm_interrupts(), _readable_out_of_memory(), kept_pages():
+    taps = LayerTaps(blocks or {})
+    layers = LayerFigures(taps, len(batches), directions.count) if blocks else None
+    refinement = None
+    with sigterm_interrupts(), readable_out_of_memory(), kept_pages():
         known = calibrate(model, calibration or batches[0], directions, min(radii), place)
-        work = _Work(model, batches, directions, known, place, progress)
-        work.measure(radii, precision)
-        if precision == "auto":
+        work = Work(model, batches, directions, known, place, precision, layers, progress, metrics)
+        with taps.attached():
+            work.measure(radii, second_order=second_order)
             work.settle(limits)
-    return _collect(radii, work.figures, work.dtypes, known)
-
-
-class _Work:
-    """Passes over the parameters, and the figures they have given so far."""
-
-    def __init__(
-        self,
-        model: nn.Module,
-        batches: Sequence[Logits],
-        directions: Directions,
-        known: Calibration,
-        device: torch.device,
-        progress: Progress | None,
-    ) -> None:
-        self._model = model
-        self._batches = batches
-        self._directions = directions
-        self._known = known
-        self._exact = arithmetic_for(model, "float64", device)
-        self._coarse = arithmetic_for(model, "float32", device)
-        self._progress = progress
-        self.figures = Figures(len(batches), directions.count)
-        self.dtypes: dict[float, torch.dtype] = {}
-
-    def measure(self, radii: Sequence[float], precision: str) -> None:
-        """Run one pass per arithmetic, the derivatives in the first and most exact of them."""
-        in_coarse = [radius for radius in radii if self._is_coarse(radius, precision)]
-        in_exact = [radius for radius in radii if radius not in in_coarse]
-        plan = []
-        if in_exact or self._known.step is not None:
-            plan.append((self._exact, in_exact))
-        if in_coarse:
-            plan.append((self._coarse, in_coarse))
-        for place, (arithmetic, some) in enumerate(plan):
-            progress = _share(self._progress, place, len(plan))
-            self._pass(arithmetic, some, progress, derivatives=place == 0)
-
-    def settle(self, limits: Limits | None) -> None:
-        """Measure those radii again in float64 whose figure or verdict float32 did not carry."""
-        again = [
-            radius
-            for radius, dtype in self.dtypes.items()
-            if dtype == torch.float32 and self._undecided(radius, limits)
-        ]
-        if again:
-            self._pass(self._exact, again, None, derivatives=True)
-
-    def _pass(
-        self,
-        arithmetic: Arithmetic,
-        radii: Sequence[float],
-        progress: Progress | None,
-        *,
-        derivatives: bool,
-    ) -> None:
-        Pass(
-            self._model,
-            self._batches,
-            self._directions,
-            arithmetic,
-            self._known,
-            self.figures,
-            progress,
-        ).run(radii, derivatives=derivatives)
-        self.dtypes.update(dict.fromkeys(radii, arithmetic.dtype))
-
-    def _is_coarse(self, radius: float, precision: str) -> bool:
-        if self._exact == self._coarse or precision == "float64":
-            return False
-        return precision == "float32" or self._known.float32_carries(radius)
-
-    def _undecided(self, radius: float, limits: Limits | None) -> bool:
-        error = self.figures.stack("relative_error", radius)
-        floor = self._known.noise_floor(self.figures.stack("change", radius), torch.float32)
-        if not error.isfinite().all() or not floor.isfinite().all():
-            return False
-        if not carries(float(error.mean()), float(floor.mean())):
-            return True
-        cosine = self.figures.stack("cosine_similarity", radius)
-        return limits is not None and undecided(error, cosine, floor, limits)
+            if refined and limits is not None:
+                refinement = refine(work, radii, limits)
+    measured = _collect(radii, work, known, metrics)
+    return replace(
+        measured,
+        curvature_ratio=work.figures.curvature_ratio() if second_order else None,
+        layers=layers.profile(radii) if layers else None,
+        refinement=refinement,
+        kinds=directions.kinds,
+    )
 
 
 def _collect(
-    radii: Sequence[float],
-    figures: Figures,
-    dtypes: dict[float, torch.dtype],
-    known: Calibration,
+    radii: Sequence[float], work: Work, known: Calibration, metrics: Sequence[Metric]
 ) -> Measurement:
+    figures, dtypes = work.figures, work.dtypes
     floors = []
     for radius in radii:
         floor = known.noise_floor(figures.stack("change", radius), dtypes[radius])
         defined = floor[floor.isfinite()]
         mean = float(defined.mean()) if len(defined) else float("nan")
         floors.append(mean if isfinite(mean) else None)
+    at_radii = zip(*(figures.of_metrics(radius) for radius in radii), strict=True)
+    columns = {metric.name: found for metric, found in zip(metrics, at_radii, strict=True)}
     return Measurement(
         radii=tuple(radii),
         relative_error=torch.stack([figures.stack("relative_error", r) for r in radii]),
@@ -198,6 +197,9 @@ def _collect(
         jvp_method=known.jvp_method,
         no_forward_mode=known.no_forward_mode,
         routing_flips=tuple(figures.flips(r) for r in radii) if known.selects else None,
+        metrics={name: torch.stack([at.values for at in c]) for name, c in columns.items()},
+        metric_noise={name: torch.stack([at.noise for at in c]) for name, c in columns.items()},
+        metric_failures={name: tuple(at.failure for at in c) for name, c in columns.items()},
     )
 
 
@@ -210,45 +212,3 @@ def _check(batches: Sequence[Logits], radii: Sequence[float], precision: str) ->
         raise ValueError(f"radii is {list(radii)}; every radius must be finite and positive")
     if precision not in ("auto", "float32", "float64"):
         raise ValueError(f"precision is {precision!r}; accepted are auto, float32 and float64")
-
-
-def _share(progress: Progress | None, place: int, passes: int) -> Progress | None:
-    """Progress of one of several passes, seen as part of the whole."""
-    if progress is None:
-        return None
-    return lambda done, total: progress(place * total + done, passes * total)
-
-
-@contextmanager
-def _readable_out_of_memory() -> Iterator[None]:
-    try:
-        yield
-    except (MemoryError, torch.OutOfMemoryError) as error:
-        raise MeasurementError(_OUT_OF_MEMORY) from error
-    except RuntimeError as error:
-        if "not enough memory" in str(error):
-            raise MeasurementError(_OUT_OF_MEMORY) from error
-        raise
-
-
-_OUT_OF_MEMORY = (
-    "out of memory while measuring; lower `batch_size` (prompts per forward) or `cutoff_len`"
-)
-
-
-@contextmanager
-def _sigterm_interrupts() -> Iterator[None]:
-    """Turn SIGTERM into the interrupt that Ctrl-C is, unless the program handles it itself."""
-    main = threading.current_thread() is threading.main_thread()
-    if not main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
-        yield
-        return
-
-    def interrupt(number: int, frame: Any) -> None:
-        raise KeyboardInterrupt("SIGTERM")
-
-    signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -33,6 +33,25 @@ __all__ = [
 ]
 
 
+_USELESS_ALONE = (
+    "--linearity-report",
+    "--linearity-set",
+    "--linearity-cache",
+    "--linearity-markdown",
+    "--linearity-html",
+    "--linearity-plot",
+    "--linearity-baseline",
+)
+"""Options that only say something about a config."""
+
+
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    """The hooks that other plugins and conftest files may implement."""
+    from pytest_linearity import hookspecs
+
+    pluginmanager.add_hookspecs(hookspecs)
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """The command line options and the ini key."""
     group = parser.getgroup("linearity", "local linearity of a causal language model")
@@ -57,6 +76,51 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="KEY=VALUE",
         help="override a key of the configs, as in radii=[0.1,1.0]; repeatable",
     )
+    group.addoption(
+        "--linearity-baseline",
+        metavar="REPORT",
+        help="compare with this earlier report, or with that of the same name in this directory, "
+        "instead of `baseline` of the config",
+    )
+    group.addoption(
+        "--linearity-baseline-missing",
+        choices=("error", "create"),
+        default="error",
+        help="what to do where the baseline is missing: refuse to run (default), or make the "
+        "report of this run the baseline",
+    )
+    group.addoption(
+        "--linearity-cache",
+        action="store_true",
+        help="reuse an earlier measurement, from pytest's cache, when checkpoint, prompts, config "
+        "and versions are unchanged",
+    )
+    group.addoption(
+        "--linearity-markdown",
+        type=Path,
+        metavar="PATH",
+        help="write a Markdown summary here (in GitHub Actions it is added to the step's summary "
+        "as well)",
+    )
+    group.addoption(
+        "--linearity-html",
+        type=Path,
+        metavar="PATH",
+        help="write a web page here: tables, plots, config; needs the extra `plot`",
+    )
+    group.addoption(
+        "--linearity-plot",
+        type=Path,
+        metavar="PATH",
+        help="plot both metrics over the radii here, as .png, .svg or .pdf; needs the extra `plot`",
+    )
+    group.addoption(
+        "--linearity-junit-properties",
+        choices=("testcase", "suite", "none"),
+        default="testcase",
+        help="where --junitxml has the figures: as properties of each test case (default), of the "
+        "suite, or nowhere, for readers that refuse them",
+    )
     parser.addini(
         "linearity_config",
         type="args",
@@ -67,12 +131,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Take part in the session where a config is given, and only there."""
+    config.addinivalue_line(
+        "markers",
+        "linearity(relerr_threshold=..., cos_threshold=..., radii=[...]): limits and radii of a "
+        "test that uses the linearity fixtures, instead of those of the config",
+    )
     if config.getoption("--linearity-config") or config.getini("linearity_config"):
         from pytest_linearity.hooks import LinearityHooks
+        from pytest_linearity.junit import JUnitProperties
 
+        if config.getoption("--linearity-baseline") and not config.getoption("--linearity-config"):
+            raise pytest.UsageError(
+                "--linearity-baseline: there is no gate to compare; give --linearity-config"
+            )
         config.pluginmanager.register(LinearityHooks(config), "linearity_hooks")
+        config.pluginmanager.register(JUnitProperties(config), "linearity_junit")
         return
-    for option in ("--linearity-report", "--linearity-set"):
+    for option in _USELESS_ALONE:
         if config.getoption(option):
             raise pytest.UsageError(
                 f"{option}: there is no config to use it on; give --linearity-config "

@@ -64,6 +64,19 @@ def path(value: Any) -> str:
     return name
 
 
+def checkpoints(value: Any) -> str | tuple[str, ...]:
+    """A path, or a list of different ones."""
+    if not isinstance(value, (list, tuple)):
+        return path(value)
+    if not value:
+        raise ValueError("is an empty list: name at least one checkpoint")
+    entries = tuple(path(entry) for entry in value)
+    for place, entry in enumerate(entries):
+        if entry in entries[:place]:
+            raise ValueError(f"{shown(entry)} is repeated")
+    return entries
+
+
 def file_name(value: Any) -> str:
     """The bare name of a file: nothing that leads out of its directory."""
     name = path(value)
@@ -186,6 +199,30 @@ def names(value: Any) -> tuple[str, ...]:
     found = tuple(path(entry).strip() for entry in _listed(value))
     if not found:
         raise ValueError("names no data set")
+    return found
+
+
+def metric_names(value: Any) -> tuple[str, ...]:
+    """Different names of metrics: a list, or text with commas between them; maybe none."""
+    entries = _listed(value)
+    found = tuple(text(entry).strip() for entry in entries)
+    for place, name in enumerate(found):
+        if name in found[:place]:
+            raise ValueError(f"{shown(name)} is repeated")
+    return found
+
+
+def metric_limits(value: Any) -> dict[str, float | None]:
+    """A mapping from names of metrics to limits; one set to null has none."""
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{shown(value)} is not a mapping of metrics to limits, as {{kl: 0.05}}")
+    found: dict[str, float | None] = {}
+    for key, limit in value.items():
+        name = text(key)
+        try:
+            found[name] = None if limit is None else number(limit)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
     return found
 
 

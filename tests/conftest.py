@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
@@ -16,6 +17,8 @@ pytest_plugins = ["pytester"]
 
 # Tiny models: threads that wait for each other take far more time than they save.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Gates of these tests have nothing to say in the summary of a step that runs the tests.
+os.environ.pop("GITHUB_STEP_SUMMARY", None)
 
 Write = Callable[..., Path]
 Figures = Mapping[float, tuple[float | None, float | None]]
@@ -27,10 +30,12 @@ IMPORTED_ONCE = (
     "omegaconf",
     "transformers.models.llama.modeling_llama",
     "pytest_linearity.analysis",
+    "pytest_linearity.cache",
     "pytest_linearity.cli",
     "pytest_linearity.hooks",
     "pytest_linearity.report.json",
     "pytest_linearity.report.places",
+    "pytest_linearity.report.plot",
     "pytest_linearity.report.terminal",
 )
 """What a run inside pytester would import, slowly, and forget again."""
@@ -79,57 +84,76 @@ def real_config(write_config: Write, tiny_checkpoint: Path) -> Write:
     return write
 
 
+class Described:
+    """Stands in for probes and directions: a report keeps what they say of themselves."""
+
+    def __init__(self, facts: Mapping[str, Any]) -> None:
+        self._facts = facts
+
+    def describe(self) -> dict[str, Any]:
+        return dict(self._facts)
+
+
 class FixedAnalysis:
     """Stands in for `Analysis`: the figures are those that a test has written down."""
 
     figures: ClassVar[Figures] = {}
     error: ClassVar[BaseException | None] = None
     measured: ClassVar[int] = 0
+    prompts: ClassVar[Mapping[str, Any]] = {}
 
     def __init__(self, config: Any, *, progress: Any = None) -> None:
         self.config = config
         self.progress = progress
+        self.probes = Described(self.prompts)
+        self.directions = Described({})
 
     @property
-    def measurement(self) -> None:
+    def findings(self) -> Any:
         type(self).measured += 1
         if self.error is not None:
             raise self.error
         self.progress(1, 1)
+        return self.found()
 
-    @property
-    def report(self) -> Any:
+    def found(self) -> Any:
         import torch
 
-        from pytest_linearity.report.document import Report
-        from pytest_linearity.verdict import Limits, judge_radius, linearity_radius, passes
+        from pytest_linearity.findings import Findings
+        from pytest_linearity.measurement import Measurement
 
-        config = self.config
-        limits = Limits(config.relerr_threshold, config.cos_threshold)
-        nan = float("nan")
-        radii = tuple(
-            judge_radius(
-                radius,
-                torch.tensor([nan if error is None else error], dtype=torch.float64),
-                torch.tensor([nan if cosine is None else cosine], dtype=torch.float64),
-                limits,
-                noise_floor=1e-6,
-            )
-            for radius, (error, cosine) in sorted(self.figures.items())
-            if radius in config.radii
-        )
-        return Report(
-            config=config.to_dict(),
+        def column(place: int) -> torch.Tensor:
+            found = [self.figures[radius][place] for radius in self.config.radii]
+            values = [float("nan") if value is None else value for value in found]
+            return torch.tensor(values, dtype=torch.float64).reshape(-1, 1, 1)
+
+        radii = self.config.radii
+        return Findings(
+            measurement=Measurement(
+                radii=radii,
+                relative_error=column(0),
+                cosine_similarity=column(1),
+                precision=("float32",) * len(radii),
+                noise_floor=(1e-6,) * len(radii),
+                jvp_method="forward-mode",
+                no_forward_mode=None,
+                routing_flips=None,
+            ),
             checkpoint={
-                "path": config.model_name_or_path,
+                "path": self.config.checkpoint,
                 "architecture": "LlamaForCausalLM",
                 "parameters": 743808,
                 "dtype": "bfloat16",
             },
-            radii=radii,
-            linearity_radius=linearity_radius(radii),
-            passed=passes(radii, config.min_linearity_radius),
+            probes=self.probes.describe(),
+            scope=self.directions.describe(),
+            environment={},
         )
+
+
+def heed_sigint() -> None:
+    """For a child process: one started in the background inherits that SIGINT is ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.fixture

@@ -29,7 +29,13 @@ def test_a_config_is_frozen_and_every_field_is_documented(tmp_path: Path) -> Non
     config = load_config(write(tmp_path, "model_name_or_path: ckpt"))
     with pytest.raises(FrozenInstanceError):
         config.seed = 1  # type: ignore[misc]
-    assert {field.name for field in fields(Config)} == {*KEYS, "source", "started_in"}
+    assert {field.name for field in fields(Config)} == {
+        *KEYS,
+        "source",
+        "started_in",
+        "label",
+        "metric_source",
+    }
 
 
 def test_to_dict_holds_every_key_in_effect_and_is_json(tmp_path: Path) -> None:

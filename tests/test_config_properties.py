@@ -23,6 +23,10 @@ words = st.text(min_size=1, max_size=20).filter(
     lambda text: text.strip() and "${" not in text and text != "???"
 )
 positive = st.floats(1e-6, 1e6)
+metrics = st.one_of(
+    st.sampled_from(["kl", "top1_agreement", "symmetric_relative_error"]),
+    st.integers(1, 10**6).map("top_{}_relative_error".format),
+)
 VALID: dict[str, st.SearchStrategy[Any]] = {
     "model_revision": names,
     "tokenizer_name_or_path": names,
@@ -47,6 +51,8 @@ VALID: dict[str, st.SearchStrategy[Any]] = {
     "param_scope": st.one_of(st.just("full"), st.integers(1, 99).map("last_blocks:{}".format)),
     "cos_threshold": st.floats(-1, 1),
     "relerr_threshold": st.floats(0, 1e6),
+    "metrics": st.lists(metrics, max_size=3, unique=True),
+    "limits": st.dictionaries(metrics, st.none() | st.floats(-1e6, 1e6), max_size=3),
     "precision": st.sampled_from(["auto", "float32", "float64"]),
     "device": st.sampled_from(["auto", "cpu", "cuda", "cuda:1"]),
     "seed": st.integers(0, 2**63 - 1),

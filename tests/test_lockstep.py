@@ -155,15 +155,15 @@ def test_only_rows_that_are_looked_up_are_drawn(monkeypatch: pytest.MonkeyPatch)
             return self.head(self.embed(torch.tensor([[3, 70_000, 3]])))[:, -1]
 
     drawn: list[int] = []
-    from pytest_linearity import directions as module
+    from pytest_linearity.directions import parts as module
 
-    plain = module._draw
+    plain = module._run
 
     def counted(jobs: list) -> None:
-        drawn.extend(target.numel() for target, _, _ in jobs)
+        drawn.extend(job.args[0].numel() for job in jobs)
         plain(jobs)
 
-    monkeypatch.setattr(module, "_draw", counted)
+    monkeypatch.setattr(module, "_run", counted)
     model = Lookup()
     outputs(model, "full", ALL)
     # Two draw blocks of the embedding and the small head, for each of two directions.

@@ -14,7 +14,7 @@ import sys
 import pytest
 
 code = pytest.main(sys.argv[1:])
-print("IMPORTED", *sorted({name.partition(".")[0] for name in sys.modules}))
+print("IMPORTED", *sorted(sys.modules))
 sys.exit(code)
 """
 
@@ -31,6 +31,11 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> Options:
 
 def imported(pytester: pytest.Pytester, *arguments: str) -> tuple[int, set[str]]:
     """Exit code of a run in its own process, and the packages that it has imported by its end."""
+    code, modules = modules_of(pytester, *arguments)
+    return code, {name.partition(".")[0] for name in modules}
+
+
+def modules_of(pytester: pytest.Pytester, *arguments: str) -> tuple[int, set[str]]:
     pytester.makepyfile(script=SCRIPT)
     result = pytester.run(sys.executable, "script.py", "-p", "no:cacheprovider", *arguments)
     [line] = [line for line in result.outlines if line.startswith("IMPORTED")]
@@ -51,6 +56,17 @@ def test_not_asked_for_and_without_other_plugins(pytester: pytest.Pytester, alon
     assert code == 0
     assert "pytest_linearity" in packages
     assert not packages & OURS
+
+
+def test_start_of_a_pytest_that_does_not_use_it(pytester: pytest.Pytester, alone: Options) -> None:
+    pytester.makepyfile("def test_own(): pass")
+    _, modules = modules_of(pytester, *alone)
+    # Each one more is paid for by every run of pytest where the plugin is installed.
+    assert {name for name in modules if name.startswith("pytest_linearity.")} == {
+        "pytest_linearity.fixtures",
+        "pytest_linearity.hookspecs",
+        "pytest_linearity.plugin",
+    }
 
 
 def test_an_ini_key_that_no_test_needs(pytester: pytest.Pytester, alone: Options) -> None:

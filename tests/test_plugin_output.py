@@ -99,10 +99,13 @@ def test_what_libraries_have_deprecated_is_not_shown(
     fixed: type[FixedAnalysis],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def measurement(self: FixedAnalysis) -> None:
-        warnings.warn("some kernel is deprecated", category, stacklevel=1)
+    found = fixed.found
 
-    monkeypatch.setattr(fixed, "measurement", property(measurement))
+    def warn(self: FixedAnalysis) -> object:
+        warnings.warn("some kernel is deprecated", category, stacklevel=1)
+        return found(self)
+
+    monkeypatch.setattr(fixed, "found", warn)
     write_config(radii=[0.1])
     result = pytester.runpytest("--linearity-config", "gate.yaml", "-W", "error")
     result.assert_outcomes(passed=2, warnings=0)

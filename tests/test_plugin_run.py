@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Write
+from conftest import Write, heed_sigint
 from junitparser import JUnitXml, Properties, Property, TestCase
 
 
@@ -181,7 +181,11 @@ def test_control_c_ends_the_run_without_a_report(
     )
     command = [sys.executable, "-m", "pytest", "--linearity-config", "gate.yaml", "-rN"]
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        preexec_fn=heed_sigint,
     ) as p:
         deadline = time.monotonic() + 120
         while not (pytester.path / "measuring").exists() and time.monotonic() < deadline:

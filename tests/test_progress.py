@@ -11,6 +11,7 @@ import time
 from contextlib import suppress
 
 import pytest
+from fakes import FAKE
 
 from pytest_linearity.progress import ProgressBar
 
@@ -63,32 +64,6 @@ def test_nothing_to_show_nothing_shown() -> None:
     with ProgressBar(stream, "measuring", column=lambda: 12):
         pass
     assert not stream.getvalue()
-
-
-FAKE = """
-import sys
-import types
-
-from pytest_linearity.report.document import RadiusFigures, Report
-
-class Analysis:
-    def __init__(self, config, *, progress):
-        self.config, self.progress = config, progress
-
-    @property
-    def measurement(self):
-        print("a library talks")
-        self.progress(1, 2)
-        self.progress(2, 2)
-
-    @property
-    def report(self):
-        figures = RadiusFigures(0.1, 0.01, 0.0, 1.0, 0.0, None, "float32", True)
-        checkpoint = {"path": "x", "architecture": "y", "parameters": 1, "dtype": "float32"}
-        return Report(self.config.to_dict(), checkpoint, (figures,), 0.1, True)
-
-sys.modules["pytest_linearity.analysis"] = types.SimpleNamespace(Analysis=Analysis)
-"""
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")

@@ -20,7 +20,7 @@ def blocks(language: str) -> list[str]:
 
 def test_the_python_code_runs(real_config: Write, capsys: pytest.CaptureFixture[str]) -> None:
     real_config("linearity.yaml", radii=[0.01, 0.1])
-    [code] = [block for block in blocks("python") if "import" in block]
+    [code] = [block for block in blocks("python") if "import Directions," in block]
     exec(compile(code, "README.md", "exec"), {})
     radius, errors = capsys.readouterr().out.splitlines()
     assert radius.startswith("0.1 {'0.01': ")
@@ -30,7 +30,7 @@ def test_the_python_code_runs(real_config: Write, capsys: pytest.CaptureFixture[
 def test_the_config_is_one(tmp_path: Path) -> None:
     from pytest_linearity.config import load_config
 
-    [config] = [block for block in blocks("yaml") if "model_name_or_path" in block]
+    [config] = [block for block in blocks("yaml") if "model_name_or_path: saves/my-run" in block]
     (tmp_path / "linearity.yaml").write_text(config)
     assert load_config(tmp_path / "linearity.yaml").radii == (0.1, 0.3, 1.0)
     for block in blocks("yaml"):

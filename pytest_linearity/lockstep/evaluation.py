@@ -20,7 +20,8 @@ class Evaluation:
     """Which evaluation: of which batch, at which point of parameter space.
 
     Without a direction it is the baseline f(θ*). With a direction and no step it carries the dual
-    number (θ*, δ) and gives f(θ*) and Jδ; with a step it is f(θ* + step · δ).
+    number (θ*, δ) and gives f(θ*) and Jδ; with a step it is f(θ* + step · δ), and carries the
+    tangent δ along only if it is `dual`.
     """
 
     batch: int
@@ -28,7 +29,9 @@ class Evaluation:
     direction: int | None = None
     """Index of the direction; None for the baseline."""
     step: float | None = None
-    """How far along the direction; None for the JVP."""
+    """How far along the direction; None for the JVP at θ*."""
+    dual: bool = False
+    """Whether an evaluation with a step gives the JVP there, too."""
 
     @property
     def is_baseline(self) -> bool:
@@ -38,7 +41,7 @@ class Evaluation:
     @property
     def is_jvp(self) -> bool:
         """Whether it carries a tangent."""
-        return self.direction is not None and self.step is None
+        return self.direction is not None and (self.step is None or self.dual)
 
 
 class Coroutine:

@@ -64,13 +64,14 @@ class Product:
         self.primal: Product | None = None
         """The baseline whose product serves as the primal; None where it is taken anew."""
         baseline = baselines.get(evaluation.batch)
-        if evaluation.is_jvp and baseline is not None and baseline._shape == self._shape:
+        at_baseline = evaluation.is_jvp and evaluation.step is None
+        if at_baseline and baseline is not None and baseline._shape == self._shape:
             self.primal = baseline
         size = (len(self.x), self.width)
         if self.primal is None:
-            self.y = torch.empty(size, dtype=dtype, device=device)
+            self.y = _room(size, dtype, device)
         if evaluation.is_jvp:
-            self.y_tangent = torch.empty(size, dtype=dtype, device=device)
+            self.y_tangent = _room(size, dtype, device)
 
     def add_bias(self, bias: Tensor, delta: Tensor | None) -> None:
         """Add b, or its perturbed value, or to a tangent its direction."""
@@ -101,6 +102,18 @@ class Product:
         if output is None:
             return None
         return spread(output, self._rows, self._count).view(self._shape)
+
+
+_PADDING = 64
+"""Entries beyond an output. An aligned allocation takes a freed block only if that is a little
+larger than itself, so blocks of one exact size would pile up."""
+
+
+def _room(size: tuple[int, int], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Memory for an output, without values."""
+    rows, width = size
+    flat = torch.empty(rows * width + _PADDING, dtype=dtype, device=device)
+    return flat[: rows * width].view(size)
 
 
 def take(products: Sequence[Product], slices: Iterator[Slice]) -> None:
@@ -198,8 +211,10 @@ class _Stacked:
 def _lines(product: Product) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """What is to be computed: where it goes, what W multiplies, and what δ multiplies."""
     nothing = torch.zeros_like(product.x)
+    step = product.step or 0.0
     if product.y is not None:
-        yield product.y, product.x, nothing if product.step is None else product.step * product.x
+        yield product.y, product.x, step * product.x if step else nothing
     if product.y_tangent is not None:
         tangent = nothing if product.x_tangent is None else product.x_tangent
-        yield product.y_tangent, tangent, product.x
+        # d(x(W + rδ)ᵀ) = dx Wᵀ + (x + r dx) δᵀ
+        yield product.y_tangent, tangent, product.x + step * tangent if step else product.x

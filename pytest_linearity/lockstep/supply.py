@@ -14,15 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pytest_linearity.directions import (
-    DirectionPart,
-    Directions,
-    block_rows,
-    matrix_shape,
-    rows_of,
-)
+from pytest_linearity.directions import Directions, Part, block_rows, matrix_shape, rows_of
 from pytest_linearity.lockstep.dual import make_dual
-from pytest_linearity.lockstep.evaluation import Coroutine
+from pytest_linearity.lockstep.evaluation import Coroutine, Evaluation
 from pytest_linearity.lockstep.products import Product, Slice, take
 from pytest_linearity.lockstep.requests import ProductRequest, Request, RowsRequest
 from pytest_linearity.lockstep.tail import Tail
@@ -116,7 +110,7 @@ class Supply:
                 part = self._directions.part(direction, request.name)
                 delta = self.place(part.rows(request.start, request.stop)).view(request.shape)
             for coroutine in group:
-                yield coroutine, _moved(value, delta, coroutine.evaluation.step)
+                yield coroutine, _moved(value, delta, coroutine.evaluation)
 
     def _rows(self, coroutines: Sequence[Coroutine]) -> Served:
         """Only the rows that somebody looks up, each once for all evaluations."""
@@ -134,7 +128,7 @@ class Supply:
                 ids = coroutine.request.ids  # type: ignore[union-attr]
                 places = torch.searchsorted(touched, ids)
                 picked = None if delta is None else delta[places]
-                yield coroutine, _moved(values[places], picked, coroutine.evaluation.step)
+                yield coroutine, _moved(values[places], picked, coroutine.evaluation)
 
     def _products(self, coroutines: Sequence[Coroutine]) -> Served:
         """Products x Wᵀ + b, slice by slice of W."""
@@ -187,7 +181,7 @@ class Supply:
             for product in group:
                 product.add_bias(bias, None if delta is None else delta.view(-1))
 
-    def _parts(self, name: str, products: Sequence[Product]) -> dict[int, DirectionPart]:
+    def _parts(self, name: str, products: Sequence[Product]) -> dict[int, Part]:
         if not self.in_scope(name):
             return {}
         wanted = {product.direction for product in products} - {None}
@@ -220,9 +214,7 @@ class _Deltas:
     milliseconds, and a short draw would spend all of its time competing with them.
     """
 
-    def __init__(
-        self, supply: Supply, parts: Mapping[int, DirectionPart], start: int, stop: int
-    ) -> None:
+    def __init__(self, supply: Supply, parts: Mapping[int, Part], start: int, stop: int) -> None:
         self._supply = supply
         self._parts = parts
         self._start = start
@@ -246,13 +238,13 @@ class _Deltas:
         self._drawn = dict(zip(some, drawn, strict=True))
 
 
-def _moved(value: Tensor, delta: Tensor | None, step: float | None) -> Tensor:
-    """A value as an evaluation sees it: as it is, with its direction as tangent, or moved."""
+def _moved(value: Tensor, delta: Tensor | None, evaluation: Evaluation) -> Tensor:
+    """A value as an evaluation sees it: perhaps moved, perhaps with its direction as tangent."""
     if delta is None:
         return value
-    if step is None:
-        return make_dual(value, delta)
-    return torch.add(value, delta, alpha=step)
+    if evaluation.step is not None:
+        value = torch.add(value, delta, alpha=evaluation.step)
+    return make_dual(value, delta) if evaluation.is_jvp else value
 
 
 def _order(coroutine: Coroutine) -> tuple[int, int, float, int]:

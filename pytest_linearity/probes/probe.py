@@ -76,6 +76,7 @@ class Probes:
             "cut": self._cut,
             "cutoff_len": self.cutoff_len,
             "template": self.template,
+            "digest": self.digest,
             "rows": [
                 {
                     "dataset": probe.source,
@@ -86,6 +87,12 @@ class Probes:
                 for probe in self.probes
             ],
         }
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all token ids: equal for the same inputs of the model in the same order."""
+        ids = [probe.token_ids for probe in self.probes]
+        return hashlib.sha256(repr(ids).encode()).hexdigest()
 
     def summary(self) -> str:
         """One line for people: how many prompts, and what was dropped or cut."""

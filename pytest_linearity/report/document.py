@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
+
+from pytest_linearity.report.curvature_figures import CurvatureFigures
+from pytest_linearity.report.kind_figures import KindFigures, kind_figures
+from pytest_linearity.report.metric_figures import MetricFigures, metric_figures
+from pytest_linearity.report.profile_figures import ProfileFigures
+from pytest_linearity.report.refined_figures import RefinedFigures
+from pytest_linearity.report.typed import matrix, number, typed
 
 SCHEMA_VERSION = 1
 
@@ -18,7 +25,8 @@ class RadiusFigures:
     """
 
     radius: float
-    """The radius r, in the Euclidean norm of the parameters in scope."""
+    """The radius r, in the unit of the config: the Euclidean norm of the step, or that over the
+    norm of the parameters in scope."""
     mean_relative_error: float | None
     """Mean of ε over all (direction, prompt) pairs."""
     std_relative_error: float | None
@@ -32,16 +40,24 @@ class RadiusFigures:
     precision: str
     """Arithmetic of the forwards at this radius: ``float32`` or ``float64``."""
     complies: bool
-    """Whether both means are within their limits."""
+    """Whether all means are within their limits."""
     reason: str | None = None
     """Why it does not comply, as ``mean relative error 0.31 > 0.20``; ``None`` when it does."""
     routing_flips: int | None = None
     """Routing decisions of mixture-of-experts layers that differ between θ* and θ* + rδ, summed
     over all pairs; ``None`` for a model without routers."""
+    metrics: Mapping[str, MetricFigures] = field(default_factory=dict)
+    """What was asked for besides relative error and cosine similarity, by name."""
+    by_kind: Mapping[str, KindFigures] = field(default_factory=dict)
+    """Each kind of directions by itself, where there are several."""
+    radius_absolute: float | None = None
+    """The Euclidean norm of the step; ``None`` where the parameters' norm is not known."""
+    radius_relative: float | None = None
+    """That over the norm of the parameters in scope; ``None`` where it is not known or zero."""
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object of this radius, without the radius itself, which is its key."""
-        figures = {
+        figures: dict[str, Any] = {
             "mean_relative_error": self.mean_relative_error,
             "std_relative_error": self.std_relative_error,
             "mean_cosine_similarity": self.mean_cosine_similarity,
@@ -53,7 +69,28 @@ class RadiusFigures:
         }
         if self.routing_flips is not None:
             figures["routing_flips"] = self.routing_flips
+        if self.metrics:
+            figures["metrics"] = {name: found.to_dict() for name, found in self.metrics.items()}
+        if self.by_kind:
+            figures["by_kind"] = {kind: found.to_dict() for kind, found in self.by_kind.items()}
+        for key in ("radius_absolute", "radius_relative"):
+            if getattr(self, key) is not None:
+                figures[key] = getattr(self, key)
         return figures
+
+    @classmethod
+    def from_dict(cls, radius: float, figures: Mapping[str, Any]) -> RadiusFigures:
+        """The exact inverse of `to_dict`; keys that are not known are left out.
+
+        Raises:
+            ValueError: If a figure is missing or of another type than it must be.
+        """
+        known = {key.name for key in fields(cls)} - {"radius"}
+        given = {key: value for key, value in figures.items() if key in known}
+        further = metric_figures(figures.get("metrics", {}), f"metrics.{radius}.metrics")
+        by_kind = kind_figures(figures.get("by_kind", {}), f"metrics.{radius}.by_kind")
+        read = {"radius": radius, **given, "metrics": further, "by_kind": by_kind}
+        return typed(cls, read, f"metrics.{radius}.")
 
 
 @dataclass(frozen=True)
@@ -76,6 +113,15 @@ class Report:
     """Which parameters were perturbed."""
     environment: Mapping[str, Any] = field(default_factory=dict)
     """Versions, device, precision used, JVP method, seconds, peak memory."""
+    pairs: Mapping[str, Any] = field(default_factory=dict)
+    """By radius (spelled as in ``metrics``) ``relative_error`` and ``cosine_similarity`` of every
+    pair, each a list of directions that are lists of prompts; ``None`` where not finite."""
+    second_order: CurvatureFigures | None = None
+    """The curvature ratio and what it predicts; ``None`` if it was not asked for."""
+    layers: ProfileFigures | None = None
+    """The hidden states after every block; ``None`` if they were not asked for."""
+    refined: RefinedFigures | None = None
+    """The crossing between two radii; ``None`` if it was not asked for, or there is none."""
 
     def at(self, radius: float) -> RadiusFigures:
         """The figures at a tested radius.
@@ -99,5 +145,72 @@ class Report:
             "metrics": {str(figures.radius): figures.to_dict() for figures in self.radii},
             "linearity_radius": self.linearity_radius,
             "passed": self.passed,
+            "pairs": dict(self.pairs),
             "environment": dict(self.environment),
+            **{
+                name: found.to_dict()
+                for name in _DIAGNOSES
+                if (found := getattr(self, name)) is not None
+            },
         }
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> Report:
+        """The exact inverse of `to_dict`; keys that are not known are left out.
+
+        Raises:
+            ValueError: If a part is missing or of another type than it must be.
+        """
+        known = {key.name for key in fields(cls)} - {"radii"}
+        given = {key: value for key, value in document.items() if key in known}
+        return typed(
+            cls,
+            {
+                **given,
+                "radii": _radii(document.get("metrics")),
+                "pairs": _pairs(document.get("pairs", {})),
+                **{
+                    name: kind.from_dict(document[name])
+                    for name, kind in _DIAGNOSES.items()
+                    if name in document
+                },
+            },
+        )
+
+
+_DIAGNOSES: Mapping[str, type[CurvatureFigures | ProfileFigures | RefinedFigures]] = {
+    "second_order": CurvatureFigures,
+    "layers": ProfileFigures,
+    "refined": RefinedFigures,
+}
+"""What tells why a radius does not comply: each in the report where it was asked for."""
+
+
+def _radii(metrics: Any) -> tuple[RadiusFigures, ...]:
+    if not isinstance(metrics, Mapping) or not metrics:
+        raise ValueError("metrics holds no radius")
+    entries = [(number(radius, "metrics"), figures) for radius, figures in metrics.items()]
+    for radius, figures in entries:
+        if not isinstance(figures, Mapping):
+            raise ValueError(f"metrics.{radius} is not an object")
+    found = tuple(
+        RadiusFigures.from_dict(radius, figures)
+        for radius, figures in sorted(entries, key=lambda entry: entry[0])
+    )
+    for figures in found:
+        if figures.metrics.keys() != found[0].metrics.keys():
+            raise ValueError(f"metrics.{figures.radius}.metrics are not those of the other radii")
+    return found
+
+
+def _pairs(pairs: Any) -> dict[str, Any]:
+    if not isinstance(pairs, Mapping):
+        raise ValueError("pairs is not an object")
+    found: dict[str, Any] = {}
+    for radius, figures in pairs.items():
+        if not isinstance(figures, Mapping):
+            raise ValueError(f"pairs.{radius} is not an object")
+        found[radius] = {
+            metric: matrix(values, f"pairs.{radius}.{metric}") for metric, values in figures.items()
+        }
+    return found

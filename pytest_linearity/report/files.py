@@ -17,20 +17,24 @@ def brief(path: Path) -> Path:
     return path.relative_to(here) if path.is_relative_to(here) else path
 
 
-def require_writable(path: Path) -> None:
+def require_writable(
+    path: Path, *, what: str = "report", set_by: str = "`output_dir` or --linearity-report"
+) -> None:
     """Find out, without leaving a trace, whether a file can be written.
 
     A measurement may take minutes: a place that cannot be written is found before it, not after.
 
     Args:
         path: The file to be written later; its directory need not exist yet.
+        what: What will be written there.
+        set_by: Where its user has named the place.
 
     Raises:
         ConfigError: If it cannot be written.
     """
     if path.is_dir():
         raise ConfigError(
-            f"{brief(path)}: this is a directory; the report needs the name of a file"
+            f"{brief(path)}: this is a directory; the {what} needs the name of a file"
         )
     directory = path.parent
     while not directory.exists() and directory != directory.parent:
@@ -41,36 +45,36 @@ def require_writable(path: Path) -> None:
             pass
     except OSError as error:
         raise ConfigError(
-            f"{brief(path)}: the report cannot be written here "
-            f"({error.strerror}: {brief(directory)}); "
-            "`output_dir` or --linearity-report must name a writable place"
+            f"{brief(path)}: the {what} cannot be written here "
+            f"({error.strerror}: {brief(directory)}); {set_by} must name a writable place"
         ) from error
 
 
-def write_whole(path: Path, content: str) -> None:
-    """Write a text file so that no reader ever sees half of it.
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write a file so that no reader ever sees half of it.
 
-    The text goes to a temporary file beside the place, which is then renamed. Directories that
-    are missing are made.
+    The content (text is encoded in UTF-8) goes to a temporary file beside the place, which is
+    then renamed. Directories that are missing are made.
 
     Raises:
         LinearityError: If the file cannot be written; then no part of it is left behind.
     """
+    content = content.encode() if isinstance(content, str) else content
     path = path.resolve()  # a link stays a link: what it points to is replaced
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists() and not path.is_file():
-            path.write_text(content, encoding="utf-8")  # a pipe or a device: nothing to rename
+            path.write_bytes(content)  # a pipe or a device: nothing to rename
             return
         _write_and_rename(path, content)
     except OSError as error:
         raise LinearityError(f"{brief(path)}: could not be written ({error.strerror})") from error
 
 
-def _write_and_rename(path: Path, content: str) -> None:
+def _write_and_rename(path: Path, content: bytes) -> None:
     beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        with beside.open("x", encoding="utf-8") as file:
+        with beside.open("xb") as file:
             file.write(content)
         os.replace(beside, path)
     except BaseException:

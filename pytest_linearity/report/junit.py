@@ -14,14 +14,33 @@ Properties = list[tuple[str, object]]
 
 def radius_properties(figures: RadiusFigures) -> Properties:
     """The figures of one radius; one that is not defined is left out."""
-    return _properties([("radius", figures.radius), *figures.to_dict().items()])
+    apart = ("metrics", "by_kind", "radius_absolute", "radius_relative")
+    entries = {key: value for key, value in figures.to_dict().items() if key not in apart}
+    for name, metric in figures.metrics.items():
+        entries |= {f"mean_{name}": metric.mean, f"std_{name}": metric.std}
+    for kind, found in figures.by_kind.items():
+        entries |= {
+            f"{key}[{kind}]": value
+            for key, value in found.to_dict().items()
+            if key not in ("metrics", "reason")
+        }
+    if figures.radius != figures.radius_absolute:
+        entries["radius_absolute"] = figures.radius_absolute
+    return _properties([("radius", figures.radius), *entries.items()])
 
 
 def verdict_properties(report: Report) -> Properties:
     """The linearity radius and the verdict on the checkpoint; no radius is ``null``."""
+    curvature, refined = report.second_order, report.refined
+    further = {
+        "mean_curvature_ratio": curvature and curvature.mean_curvature_ratio,
+        "predicted_crossing_radius": curvature and curvature.predicted_crossing_radius,
+        "refined_linearity_radius": refined and refined.linearity_radius,
+    }
     return [
         ("linearity_radius", json.dumps(report.linearity_radius)),
         ("passed", json.dumps(report.passed)),
+        *_properties(further.items()),
     ]
 
 

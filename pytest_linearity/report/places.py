@@ -23,25 +23,36 @@ def report_places(configs: Sequence[Config], override: Path | None = None) -> li
         override: What the command line asks for, instead of `output_dir` and `report_filename`.
 
     Returns:
-        One path per config. Configs that would write the same file each get their own name put
-        into it: `report.json` becomes `report-first.json` and `report-second.json`.
+        One path per config. The report of one of several checkpoints of a config has its label in
+        its name: `report.json` becomes `report-checkpoint-100.json`. Configs that would write the
+        same file each get their own name put into it, before that: `report-first.json`.
 
     Raises:
         ConfigError: If a place cannot be written, or would overwrite a config.
     """
     wanted = [override or config.report_path for config in configs]
-    shared = Counter(path.resolve() for path in wanted)
+    sharing = {
+        (path.resolve(), _source(config)) for path, config in zip(wanted, configs, strict=True)
+    }
+    shared = Counter(path for path, _ in sharing)
     places = [
-        path.with_name(f"{path.stem}-{label}{path.suffix}") if shared[path.resolve()] > 1 else path
-        for path, label in zip(wanted, _labels(configs), strict=True)
+        _labelled(path, name if shared[path.resolve()] > 1 else None, config.label)
+        for path, name, config in zip(wanted, _names(configs), configs, strict=True)
     ]
-    _require_distinct(places, configs)
     for place in places:
         require_writable(place)
+    _require_distinct(places, configs)
     return places
 
 
-def _labels(configs: Sequence[Config]) -> list[str]:
+def _labelled(path: Path, *labels: str | None) -> Path:
+    if path.is_dir():
+        return path  # to be refused as what it is
+    stem = "-".join([path.stem, *(label for label in labels if label is not None)])
+    return path.with_name(f"{stem}{path.suffix}")
+
+
+def _names(configs: Sequence[Config]) -> list[str]:
     """`a/gate.yaml` and `b/gate.yaml` become `a-gate` and `b-gate`; `gate.yaml` alone, `gate`."""
     sources = [_source(config).with_suffix("") for config in configs]
     common = Path(os.path.commonpath([source.parent for source in sources])) if sources else None

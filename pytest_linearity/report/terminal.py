@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.box import SIMPLE_HEAD, Box
 from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from pytest_linearity.report import text
 from pytest_linearity.report.document import RadiusFigures, Report
+from pytest_linearity.report.explanation import explanation
 
-_ASCII = Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
-_SPELLED = str.maketrans({"±": "+/-", "≤": "<=", "≥": ">="})
+ASCII_BOX = Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
+_METRIC_WIDTH = 19
+"""Width of a metric's column, with the space around it."""
+_STYLES = {"yes": "green", "no": "bold red", "no (allowed)": "yellow"}
+SPELLED_OUT = str.maketrans({"±": "+/-", "≤": "<=", "≥": ">="})
 
 
 def render(
@@ -41,62 +47,136 @@ def render(
         Text(title, style="bold"),
         Text(_subject(report), style="dim"),
         figures_table(report, ascii_only=ascii_only),
+        *_metrics_tables(report, width, ascii_only=ascii_only),
+        *([kinds_table(report, ascii_only=ascii_only)] if report.radii[0].by_kind else []),
         _verdict(report),
+        *_explanation(report, ascii_only=ascii_only),
     ]
     if footer:
         parts.append(Text(footer, style="dim"))
-    return _draw(Group(*parts), width, color)
+    return draw(Group(*parts), width=width, color=color)
 
 
 def figures_table(report: Report, *, ascii_only: bool = False) -> Table:
     """One row per radius: both metrics against their limits, noise floor, compliance."""
     config = report.config
-    spell = _SPELLED if ascii_only else {}
-    errors = _header("relative error", f"≤ {config['relerr_threshold']:.2f}".translate(spell))
-    cosines = _header("cosine similarity", f"≥ {config['cos_threshold']:.2f}".translate(spell))
+    spell = SPELLED_OUT if ascii_only else {}
+    errors = _header(
+        "relative error", f"≤ {text.limit(config['relerr_threshold'])}".translate(spell)
+    )
+    cosines = _header(
+        "cosine similarity", f"≥ {text.limit(config['cos_threshold'])}".translate(spell)
+    )
     table = Table(
-        box=_ASCII if ascii_only else SIMPLE_HEAD,
+        box=ASCII_BOX if ascii_only else SIMPLE_HEAD,
         header_style="bold",
         padding=(0, 1),
         collapse_padding=True,
     )
-    for header in ("radius", errors, cosines, "noise floor"):
+    for header in (_radius_header(report), errors, cosines, "noise floor"):
         table.add_column(header, justify="right", overflow="fold")
     routed = any(figures.routing_flips is not None for figures in report.radii)
     if routed:
         table.add_column("routing flips", justify="right", overflow="fold")
     table.add_column("complies", overflow="fold")
     for figures in report.radii:
-        flips = [_number(figures.routing_flips, ",d")] if routed else []
+        flips = [text.count(figures.routing_flips)] if routed else []
         table.add_row(
             str(figures.radius),
-            _spread(figures.mean_relative_error, figures.std_relative_error).translate(spell),
-            _spread(figures.mean_cosine_similarity, figures.std_cosine_similarity).translate(spell),
-            _number(figures.noise_floor, ".1e"),
+            text.spread(figures.mean_relative_error, figures.std_relative_error).translate(spell),
+            text.spread(figures.mean_cosine_similarity, figures.std_cosine_similarity).translate(
+                spell
+            ),
+            text.noise(figures.noise_floor),
             *flips,
             _compliance(figures, config),
         )
     return table
 
 
-def _subject(report: Report) -> str:
-    checkpoint = report.checkpoint
-    subject = (
-        f"{checkpoint['path']}: {checkpoint['architecture']}, "
-        f"{checkpoint['parameters']:,} parameters, {checkpoint['dtype']}"
+def metrics_table(report: Report, names: Sequence[str], *, ascii_only: bool = False) -> Table:
+    """One row per radius: further metrics against the limits that they have.
+
+    Args:
+        report: What to show.
+        names: The metrics that get columns.
+        ascii_only: Whether letters and lines must be ASCII.
+    """
+    spell = SPELLED_OUT if ascii_only else {}
+    table = Table(
+        box=ASCII_BOX if ascii_only else SIMPLE_HEAD,
+        header_style="bold",
+        padding=(0, 1),
+        collapse_padding=True,
     )
+    table.add_column(_radius_header(report), justify="right", overflow="fold")
+    for name in names:
+        first = report.radii[0].metrics[name]
+        limit = text.metric_limit(first).translate(spell)
+        table.add_column(_header(first.label, limit), justify="right", overflow="fold")
+    for figures in report.radii:
+        found = [figures.metrics[name] for name in names]
+        cells = [
+            Text(
+                text.spread(entry.mean, entry.std).translate(spell),
+                style="" if entry.complies else "bold red",
+            )
+            for entry in found
+        ]
+        table.add_row(str(figures.radius), *cells)
+    return table
+
+
+def kinds_table(report: Report, *, ascii_only: bool = False) -> Table:
+    """One row per radius and kind of direction."""
+    table = Table(
+        box=ASCII_BOX if ascii_only else SIMPLE_HEAD,
+        header_style="bold",
+        padding=(0, 1),
+        collapse_padding=True,
+    )
+    radius, kind, *figures, complies = text.KIND_COLUMNS
+    table.add_column(_radius_header(report, radius), justify="right", overflow="fold")
+    table.add_column(kind, overflow="fold")
+    for header in figures:
+        table.add_column(header, justify="right", overflow="fold")
+    table.add_column(complies, overflow="fold")
+    for cells, _ in text.kind_rows(report):
+        spelled = [cell.translate(SPELLED_OUT) if ascii_only else cell for cell in cells]
+        table.add_row(*spelled[:-1], Text(spelled[-1], style=_STYLES[spelled[-1]]))
+    return table
+
+
+def _metrics_tables(report: Report, width: int, *, ascii_only: bool) -> list[Table]:
+    """The further metrics, as many side by side as there is room for."""
+    names = list(report.radii[0].metrics)
+    at_once = max(1, (width - _METRIC_WIDTH // 2) // _METRIC_WIDTH)
+    groups = [names[start : start + at_once] for start in range(0, len(names), at_once)]
+    return [metrics_table(report, group, ascii_only=ascii_only) for group in groups]
+
+
+def _subject(report: Report) -> str:
     probes = report.probes.get("summary")
-    return f"{subject}\n{probes}" if probes else subject
+    return f"{text.subject(report)}\n{probes}" if probes else text.subject(report)
 
 
 def _verdict(report: Report) -> Text:
-    radius = "none" if report.linearity_radius is None else str(report.linearity_radius)
     return Text.assemble(
         " ",
         ("linearity radius ", "bold"),
-        (radius, "bold green" if report.passed else "bold red"),
+        (text.linearity_radius(report), "bold green" if report.passed else "bold red"),
         (f"  tested up to {report.radii[-1].radius}", "dim"),
     )
+
+
+def _explanation(report: Report, *, ascii_only: bool) -> list[Padding]:
+    spell = SPELLED_OUT if ascii_only else {}
+    return [Padding(Text(line.translate(spell)), (0, 0, 0, 1)) for line in explanation(report)]
+
+
+def _radius_header(report: Report, name: str = "radius") -> Text | str:
+    unit = text.radius_unit(report)
+    return _header(name, unit) if unit else name
 
 
 def _header(name: str, limit: str) -> Text:
@@ -104,26 +184,18 @@ def _header(name: str, limit: str) -> Text:
 
 
 def _compliance(figures: RadiusFigures, config: Mapping[str, Any]) -> Text:
-    if figures.complies:
-        return Text("yes", style="green")
-    least = config.get("min_linearity_radius")
-    if least is not None and figures.radius > least:
-        return Text("no (allowed)", style="yellow")
-    return Text("no", style="bold red")
+    said = text.compliance(figures, config)
+    return Text(said, style=_STYLES[said])
 
 
-def _spread(mean: float | None, deviation: float | None) -> str:
-    if mean is None or deviation is None:
-        return "undefined"
-    spec = ".4f" if mean >= 0.001 or mean <= 0 else ".1e"
-    return f"{mean:{spec}} ± {deviation:{spec}}"
+def draw(content: RenderableType, *, width: int = 80, color: bool = False) -> str:
+    """Anything that rich can show, as text without padding at the end of its lines.
 
-
-def _number(value: float | None, spec: str) -> str:
-    return "" if value is None else f"{value:{spec}}"
-
-
-def _draw(content: RenderableType, width: int, color: bool) -> str:
+    Args:
+        content: What to show.
+        width: Columns of the terminal.
+        color: Whether it shows colours.
+    """
     stream = io.StringIO()
     console = Console(
         file=stream,

@@ -16,6 +16,7 @@ from rich.table import Table
 from tests.benchmarks.exactness import exactness_rows
 from tests.benchmarks.memory import memory_rows
 from tests.benchmarks.speed import Row, speed_rows
+from tests.benchmarks.startup import startup_rows
 
 
 def main() -> None:
@@ -25,6 +26,7 @@ def main() -> None:
         f"{torch.get_num_threads()} threads of {os.cpu_count()} processors"
     )
     for title, table in (
+        ("Start and end", _table(startup_rows())),
         ("Exactness", _table(exactness_rows())),
         ("Memory", _table(memory_rows())),
         ("Time", _times(speed_rows())),

@@ -1,0 +1,167 @@
+"""Measurements of earlier runs, reused where nothing that they depend on has changed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import warnings
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_linearity.by_kind import rows_by_kind
+from pytest_linearity.direction_kinds import file_of
+from pytest_linearity.errors import LinearityError
+from pytest_linearity.metrics.registry import built_in
+from pytest_linearity.stored import read_findings, write_findings
+
+if TYPE_CHECKING:
+    from pytest_linearity.config import Config
+    from pytest_linearity.findings import Findings
+    from pytest_linearity.run import Measure, Run
+
+_NOT_MEASURED = {
+    "cos_threshold",
+    "relerr_threshold",
+    "metrics",
+    "limits",
+    "min_linearity_radius",
+    "baseline",
+    "max_regression",
+    "output_dir",
+    "report_filename",
+}
+"""Keys that say what is made of a measurement, or that `_measured_keys` puts in other words. All
+others are taken to matter, also new ones."""
+
+_IN_OTHER_WORDS = {
+    "model_name_or_path",
+    "model_revision",
+    "tokenizer_name_or_path",
+    "cache_dir",
+    "base_model_name_or_path",
+    "base_model_revision",
+}
+"""Keys that name files, of which the content is what matters."""
+
+
+class Cache:
+    """Findings on disk, by everything that they depend on."""
+
+    def __init__(self, directory: Path) -> None:
+        """Keep findings in this directory, which must exist."""
+        self._directory = directory
+
+    def obtain(self, run: Run, measure: Measure) -> Findings:
+        """The findings of an earlier run with the same key, or else those of now, which are kept.
+
+        Findings under other limits are reused, unless rounding could turn a verdict under the new
+        ones: then a measurement settles it. With metrics of others nothing is reused: what their
+        code depends on cannot be known.
+
+        Raises:
+            LinearityError: If config, checkpoint or probes cannot be used.
+        """
+        if not all(built_in(metric.name) for metric in run.config.chosen_metrics):
+            return measure()
+        key, config = self._key(run), run.measuring
+        earlier = self._find(key, config)
+        if earlier is not None:
+            return replace(
+                earlier,
+                checkpoint={**earlier.checkpoint, "path": config.checkpoint},
+                environment={**earlier.environment, "reused": True},
+            )
+        findings = measure()
+        try:
+            write_findings(self._path(key, config), findings)
+        except LinearityError as error:  # no reason to lose what took minutes
+            warnings.warn(f"the measurement is not kept for later: {error}", stacklevel=2)
+        return findings
+
+    def _find(self, key: str, config: Config) -> Findings | None:
+        same = read_findings(self._path(key, config))
+        if same is not None:
+            return same
+        if config.refine:  # under other limits the crossing is elsewhere
+            return None
+        others = map(read_findings, sorted(self._directory.glob(f"{key}-*.found")))
+        return next((found for found in others if found and _decides(found, config)), None)
+
+    def _path(self, key: str, config: Config) -> Path:
+        limits = [f"{config.relerr_threshold!r}", f"{config.cos_threshold!r}"]
+        limits += [f"{name}={limit!r}" for name, limit in sorted(config.metric_limits.items())]
+        return self._directory / f"{key}-{'-'.join(limits)}.found"
+
+    def _key(self, run: Run) -> str:
+        """A digest of the checkpoint's content, the probes, the config, versions and device."""
+        from pytest_linearity.content import content_digest
+        from pytest_linearity.environment import device_name, versions
+
+        analysis = run.analysis
+        probes = analysis.probes
+        directory = analysis.opened.directory
+        parts = {
+            "checkpoint": content_digest(directory, self._directory / "contents.json"),
+            "probes": [probe.token_ids for probe in probes.probes],
+            "rows": probes.describe(),
+            "pad_id": probes.pad_id,
+            "config": _measured_keys(run.measuring),
+            "vectors": self._vectors(run.config),
+            "versions": versions(),
+            "device": device_name(run.config.device),
+        }
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    def _vectors(self, config: Config) -> list[str]:
+        """Digests of the files that directions are made of."""
+        from pytest_linearity.checkpoint import base_directory
+        from pytest_linearity.content import content_digest
+
+        paths = filter(None, map(file_of, config.directions))
+        places = [config.locate(path) for path in paths]
+        if config.follows_update:
+            places.append(base_directory(config))
+        # What is missing is refused when it is read.
+        return [content_digest(p, self._directory / "contents.json") for p in places if p]
+
+
+def _measured_keys(config: Config) -> dict[str, Any]:
+    unused = _NOT_MEASURED | _IN_OTHER_WORDS
+    keys = {key: value for key, value in config.to_dict().items() if key not in unused}
+    return {**keys, "metrics": sorted(metric.name for metric in config.chosen_metrics)}
+
+
+def _decides(findings: Findings, config: Config) -> bool:
+    """Whether rounding leaves no doubt about any verdict under the limits of a config."""
+    import torch
+
+    from pytest_linearity.verdict import limits_of, undecided
+
+    measured, limits = findings.measurement, limits_of(config)
+    if config.precision != "auto":
+        return True
+    return not any(
+        precision == "float32"
+        and floor is not None
+        and bool(error.isfinite().all())
+        and any(
+            undecided(
+                error[k],
+                cosine[k],
+                torch.tensor(floor),
+                limits,
+                [m.at(k) for m in measured.metric_values(place, config.chosen_metrics)],
+            )
+            for k in rows_by_kind(measured.kinds, len(error)).values()
+        )
+        for place, (error, cosine, floor, precision) in enumerate(
+            zip(
+                measured.relative_error,
+                measured.cosine_similarity,
+                measured.noise_floor,
+                measured.precision,
+                strict=True,
+            )
+        )
+    )

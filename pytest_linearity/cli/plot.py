@@ -1,0 +1,77 @@
+"""`pytest-linearity plot REPORT...`: the figures of reports as a picture."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Sequence
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Any
+
+from pytest_linearity.cli.exit_codes import FINE
+
+if TYPE_CHECKING:
+    from pytest_linearity.report.document import Report
+    from pytest_linearity.report.results import Measured
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command to the parser's subparsers."""
+    parser = commands.add_parser(
+        "plot",
+        help="draw a report over its radii, or several over training steps",
+        description="Draw JSON reports, with matplotlib (the extra `plot`): one report over its "
+        "radii; several over the training steps that the names of their checkpoints end with, or "
+        "else side by side. The exit code is 0, and 4 where a report cannot be read or the picture "
+        "not be drawn or written.",
+    )
+    parser.add_argument("reports", type=Path, nargs="+", metavar="REPORT", help="a JSON report")
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="PATH",
+        default=Path("linearity.png"),
+        help="the picture, as .png, .svg or .pdf (default: %(default)s)",
+    )
+    parser.add_argument("--title", help="its heading, instead of the checkpoint's path")
+    parser.set_defaults(command=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Draw one report, or compare several."""
+    from pytest_linearity.report.files import brief, require_writable
+    from pytest_linearity.report.plot import plot_report, plot_series, require_plottable
+    from pytest_linearity.report.read import read_report
+
+    require_plottable(options.output)
+    require_writable(options.output, what="plot", set_by="--output")
+    reports = [read_report(path) for path in options.reports]
+    if len(reports) == 1:
+        plot_report(reports[0], options.output, title=options.title)
+    else:
+        title = options.title or f"{len(reports)} checkpoints"
+        plot_series(_series(reports, options.reports), options.output, title=title)
+    print(f"plot: {brief(options.output)}")
+    return FINE
+
+
+def _series(reports: Sequence[Report], paths: Sequence[Path]) -> list[Measured]:
+    """The reports in the order of their training steps, where all are known."""
+    from pytest_linearity.report.results import Measured, over_steps
+
+    names = [PurePath(report.checkpoint["path"]).name for report in reports]
+    if len(set(names)) < len(names):
+        names = [path.stem for path in paths]  # checkpoints of one name, from several runs
+    series = [
+        Measured(str(path), name, _step(name), report)
+        for path, name, report in zip(paths, names, reports, strict=True)
+    ]
+    if over_steps(series):
+        series.sort(key=lambda result: result.step or 0)
+    return series
+
+
+def _step(name: str) -> int | None:
+    trailing = re.search(r"\d+$", name, re.ASCII)
+    return int(trailing.group()) if trailing else None

@@ -1,0 +1,79 @@
+"""The content of a checkpoint as one digest."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pytest_linearity.errors import CheckpointError
+from pytest_linearity.stored import read_stored, write_stored
+
+_KINDS = {".safetensors", ".bin", ".json", ".jinja", ".model", ".txt", ".tiktoken", ".py"}
+_OF_TRAINING = ("optimizer", "scheduler", "rng_state", "random_states", "training_args", "trainer_")
+_CHUNK = 1 << 20
+
+
+def content_digest(directory: Path, memory: Path) -> str:
+    """SHA-256 over the names and contents of all files that a model may be loaded from.
+
+    What a trainer leaves beside them (optimiser states, logs) does not count.
+
+    Args:
+        directory: The checkpoint; or a single file.
+        memory: A file that digests are remembered in, as reading many gigabytes takes minutes. A
+            digest is taken from there while the file's place, size, times and inode are the same.
+
+    Raises:
+        CheckpointError: If a file cannot be read.
+    """
+    try:
+        return _digest(directory, memory)
+    except OSError as error:
+        raise CheckpointError(f"{directory}: cannot be read: {error.strerror}") from None
+
+
+def _digest(directory: Path, memory: Path) -> str:
+    known = _remembered(memory)
+    whole, fresh = hashlib.sha256(), {}
+    for path in sorted(_files(directory)):
+        identity = _identity(path)
+        key = str(path.resolve())
+        seen = known.get(key)
+        digest = seen[1] if seen and seen[0] == identity else _file_digest(path)
+        fresh[key] = [identity, digest]
+        whole.update(f"{path.relative_to(directory).as_posix()}\0{digest}\0".encode())
+    if any(known.get(key) != entry for key, entry in fresh.items()):
+        write_stored(memory, {**known, **fresh})
+    return whole.hexdigest()
+
+
+def _files(directory: Path) -> Iterator[Path]:
+    if directory.is_file():
+        yield directory
+        return
+    # Weights are read from the directory itself, code and chat templates from below it, too.
+    below = (path for kind in ("*.py", "*.jinja") for path in directory.glob(f"*/**/{kind}"))
+    for path in (*directory.iterdir(), *below):
+        if path.suffix in _KINDS and not path.name.startswith(_OF_TRAINING) and path.is_file():
+            yield path
+
+
+def _identity(path: Path) -> list[int]:
+    """What changes whenever a file is written; the time of its status cannot be set back."""
+    found = path.stat()
+    return [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_dev]
+
+
+def _file_digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _remembered(memory: Path) -> dict[str, Any]:
+    """By file its identity and digest; nothing of that where the memory is damaged."""
+    return read_stored(memory) or {}

@@ -1,0 +1,49 @@
+"""What a measurement is guarded against: running out of memory, and being terminated."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from pytest_linearity.errors import MeasurementError
+
+
+@contextmanager
+def readable_out_of_memory() -> Iterator[None]:
+    """Turn running out of memory into a MeasurementError that says what to lower."""
+    try:
+        yield
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        raise MeasurementError(_OUT_OF_MEMORY) from error
+    except RuntimeError as error:
+        if "not enough memory" in str(error):
+            raise MeasurementError(_OUT_OF_MEMORY) from error
+        raise
+
+
+_OUT_OF_MEMORY = (
+    "out of memory while measuring; lower `batch_size` (prompts per forward) or `cutoff_len`"
+)
+
+
+@contextmanager
+def sigterm_interrupts() -> Iterator[None]:
+    """Turn SIGTERM into the interrupt that Ctrl-C is, unless the program handles it itself."""
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+
+    def interrupt(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt("SIGTERM")
+
+    signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -1,0 +1,78 @@
+"""Radii in the unit of the config, and as the Euclidean norm of a step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from math import isfinite
+from typing import TYPE_CHECKING
+
+from pytest_linearity.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pytest_linearity.measurement import Measurement
+
+ABSOLUTE = "absolute"
+RELATIVE = "relative"
+
+
+def absolute_radii(radii: Sequence[float], unit: str, norm: float) -> list[float]:
+    """The norms of the steps that radii mean.
+
+    Args:
+        radii: In the unit of the config.
+        unit: `absolute`, or `relative` to the norm.
+        norm: Euclidean norm of the parameters in scope.
+
+    Raises:
+        ConfigError: If a step has no length, or none that a float can hold.
+    """
+    found = [absolute_radius(radius, unit, norm) for radius in radii]
+    for radius, step in zip(radii, found, strict=True):
+        if not isfinite(step) or step <= 0:
+            raise ConfigError(
+                f"radius_unit: relative: {radius} of the norm {norm:g} of the parameters in scope "
+                "is no step: give absolute radii"
+            )
+    return found
+
+
+def absolute_radius(radius: float, unit: str, norm: float) -> float:
+    """The norm of the step that a radius means."""
+    return radius * norm if unit == RELATIVE else radius
+
+
+def relative_radius(radius: float, unit: str, norm: float) -> float | None:
+    """The norm of that step over the norm of the parameters; None where that is zero."""
+    if unit == RELATIVE:
+        return radius
+    return radius / norm if norm else None
+
+
+def in_unit(measured: Measurement, radii: Sequence[float]) -> Measurement:
+    """A measurement with its radii, and all that is measured in them, in the unit of the config.
+
+    Args:
+        measured: At absolute radii.
+        radii: The same radii as the config has them, in the same order.
+    """
+    scale = radii[-1] / measured.radii[-1]
+    known = dict(zip(measured.radii, radii, strict=True))
+
+    def converted(radius: float) -> float:
+        return known.get(radius, radius * scale)
+
+    curvature, refinement = measured.curvature_ratio, measured.refinement
+    return replace(
+        measured,
+        radii=tuple(radii),
+        curvature_ratio=None if curvature is None else curvature / scale,
+        refinement=None
+        if refinement is None
+        else replace(
+            refinement,
+            low=converted(refinement.low),
+            high=converted(refinement.high),
+            evaluated=tuple(map(converted, refinement.evaluated)),
+        ),
+    )

@@ -1,0 +1,101 @@
+"""What second order, layer profile and refined radius say, in a sentence each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pytest_linearity.report import text
+
+if TYPE_CHECKING:
+    from pytest_linearity.report.curvature_figures import CurvatureFigures
+    from pytest_linearity.report.document import RadiusFigures, Report
+    from pytest_linearity.report.profile_figures import ProfileFigures
+
+_EXPLAINED = 1.5
+"""Measured over predicted up to which curvature is taken for the cause: ε ≈ rκ/2 leaves out higher
+orders, which count by so much where ε is as large as the usual limits."""
+
+
+def explanation(report: Report) -> list[str]:
+    """A sentence on each of what was asked for; none where nothing was."""
+    lines = []
+    if report.config.get("refine"):
+        lines.append(_refined(report))
+    if report.second_order is not None:
+        lines.append(_curvature(report, report.second_order))
+    if report.layers is not None:
+        lines.append(_layers(report, report.layers))
+    return lines
+
+
+def _refined(report: Report) -> str:
+    found = report.refined
+    if found is not None:
+        low, high = text.tick(found.linearity_radius), text.tick(found.first_failing)
+        return f"refined linearity radius {low} (fails at {high})"
+    if report.radii[-1].complies:
+        return "no refined linearity radius: the largest radius complies"
+    return "no refined linearity radius: no radius complies"
+
+
+def _curvature(report: Report, found: CurvatureFigures) -> str:
+    mean, std = found.mean_curvature_ratio, found.std_curvature_ratio
+    ratio = f"curvature ratio {text.spread(mean, std)}"
+    if not mean:
+        return f"{ratio}: no crossing of the limit predicted"
+    limit = text.limit(report.config["relerr_threshold"])
+    crossing = found.predicted_crossing_radius
+    crosses = "-" if crossing is None else text.tick(crossing)
+    return (
+        f"{ratio}: relative error {limit} predicted at r = {crosses}; "
+        f"{_met(decisive(report), found)}"
+    )
+
+
+def _met(figures: RadiusFigures, found: CurvatureFigures) -> str:
+    """How the prediction met the measured error at one radius."""
+    predicted = found.predicted[str(figures.radius)]
+    quotient = predicted.measured_over_predicted
+    beside = (
+        f"at r = {text.tick(figures.radius)} measured {_error(figures.mean_relative_error)}, "
+        f"predicted {_error(predicted.relative_error)}"
+    )
+    if quotient is None:
+        return beside
+    if quotient > _EXPLAINED:
+        return (
+            f"{beside}: more than curvature explains; "
+            "look at routing flips, noise floor, layer profile"
+        )
+    if quotient < 1 / _EXPLAINED:
+        return f"{beside}: beyond second order, the prediction is too large"
+    return f"{beside}: plain curvature"
+
+
+def _layers(report: Report, layers: ProfileFigures) -> str:
+    figures = decisive(report)
+    errors = layers.radii[str(figures.radius)].relative_error
+    where = f"layer profile at r = {text.tick(figures.radius)}"
+    final = errors[-1]
+    if final is None:
+        return f"{where}: relative error undefined after the last block"
+    blocks = enumerate(zip(layers.names, errors, strict=True), start=1)
+    place, name = next(
+        (place, name)
+        for place, (name, error) in blocks
+        if place == len(errors) or (error is not None and error > final / 2)
+    )
+    return (
+        f"{where}: relative error {_error(final)} after the last block, more than half of it "
+        f"from {name} on (block {place} of {len(errors)})"
+    )
+
+
+def decisive(report: Report) -> RadiusFigures:
+    """The smallest radius that does not comply, or else the largest."""
+    failing = (figures for figures in report.radii if not figures.complies)
+    return next(failing, report.radii[-1])
+
+
+def _error(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.3g}"

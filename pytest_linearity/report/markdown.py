@@ -1,0 +1,196 @@
+"""The summary for reviewers, in the Markdown of GitHub and GitLab."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from pytest_linearity.regression import Regression
+from pytest_linearity.report import text
+from pytest_linearity.report.document import RadiusFigures
+from pytest_linearity.report.explanation import explanation
+from pytest_linearity.report.results import (
+    Measured,
+    Unmeasured,
+    by_config,
+    figure_at,
+    mean_error,
+    radii_of,
+)
+
+_MARKS = {True: "✅", False: "❌"}
+_MOST_RADII = 4
+"""So many radii have columns in the table of a series; a wider one is hard to read."""
+
+
+def markdown(results: Sequence[Measured], unmeasured: Sequence[Unmeasured] = ()) -> str:
+    """The verdict first, then the figures of each checkpoint, then what they were taken with.
+
+    Args:
+        results: The checkpoints that were measured.
+        unmeasured: Those that could not be.
+
+    Returns:
+        Markdown that ends with a line break. Whatever comes from outside is escaped.
+    """
+    total = len(results) + len(unmeasured)
+    blocks = [] if total == 1 else [_overview(results, unmeasured)]
+    blocks += [_failure(entry) for entry in unmeasured]
+    for group in by_config(results):
+        if len(group) > 1:
+            blocks += [_series(group)]
+        blocks += [_folded(result) if len(group) > 1 else _result(result) for result in group]
+    return "\n\n".join(blocks) + "\n"
+
+
+def _overview(results: Sequence[Measured], unmeasured: Sequence[Unmeasured]) -> str:
+    total = len(results) + len(unmeasured)
+    failing = sum(not result.passed for result in results) + len(unmeasured)
+    verdict = (
+        f"{failing} of {total} checkpoints fail" if failing else f"all {total} checkpoints pass"
+    )
+    return f"## {_MARKS[not failing]} linearity: {verdict}"
+
+
+def _failure(entry: Unmeasured) -> str:
+    return f"### ❌ {escape(entry.title)} could not be measured\n\nReason: {escape(entry.reason)}"
+
+
+def _result(result: Measured) -> str:
+    verdict = "passes" if result.passed else "fails"
+    return f"## {_MARKS[result.passed]} linearity: {escape(result.title)} {verdict}\n\n" + _body(
+        result
+    )
+
+
+def _folded(result: Measured) -> str:
+    """One checkpoint of many: open where it fails, as only that one will be read."""
+    state = "" if result.passed else " open"
+    heading = f"{_MARKS[result.passed]} {escape(result.short)}"
+    return f"<details{state}><summary>{heading}</summary>\n\n{_body(result)}\n\n</details>"
+
+
+def _body(result: Measured) -> str:
+    report = result.report
+    probes = report.probes.get("summary")
+    about = " · ".join(map(escape, filter(None, (text.subject(report), probes))))
+    headline = (
+        f"**linearity radius {text.linearity_radius(report)}**, "
+        f"tested up to {report.radii[-1].radius}{_required(report.config)}"
+    )
+    findings, explained = text.findings(result), explanation(report)
+    config = _table(
+        ("key", "value"),
+        [(f"`{key}`", _value(value)) for key, value in report.config.items()],
+    )
+    blocks = [
+        f"{headline}<br>{about}",
+        *(["\n".join(f"- {escape(finding)}" for finding in findings)] if findings else []),
+        _figures(result),
+        *(["\n".join(f"- {escape(line)}" for line in explained)] if explained else []),
+        *([_kinds(result)] if report.radii[0].by_kind else []),
+        *([_regression(result.regression)] if result.regression else []),
+        f"<details><summary>config</summary>\n\n{config}\n\n</details>",
+    ]
+    return "\n\n".join(blocks)
+
+
+def _required(config: Mapping[str, Any]) -> str:
+    least = config.get("min_linearity_radius")
+    return "" if least is None else f", {least} is required"
+
+
+def _figures(result: Measured) -> str:
+    config, radii = result.report.config, result.report.radii
+    routed = any(figures.routing_flips is not None for figures in radii)
+    header = (
+        f"radius {text.radius_unit(result.report)}".strip(),
+        f"relative error ≤ {text.limit(config['relerr_threshold'])}",
+        f"cosine similarity ≥ {text.limit(config['cos_threshold'])}",
+        "noise floor",
+        *(["routing flips"] if routed else []),
+        *(escape(text.metric_heading(metric)) for metric in radii[0].metrics.values()),
+        "complies",
+    )
+    return _table(
+        header, [_row(figures, config, routed) for figures in radii], right=len(header) - 1
+    )
+
+
+def _kinds(result: Measured) -> str:
+    """Each kind of directions by itself."""
+    rows = [
+        [escape(cell) if kept else f"**{escape(cell)}**" for cell in cells]
+        for cells, kept in text.kind_rows(result.report)
+    ]
+    return _table(text.KIND_COLUMNS, rows)
+
+
+def _row(figures: RadiusFigures, config: Mapping[str, Any], routed: bool) -> list[str]:
+    complies = text.compliance(figures, config)
+    cells = [
+        str(figures.radius),
+        text.spread(figures.mean_relative_error, figures.std_relative_error),
+        text.spread(figures.mean_cosine_similarity, figures.std_cosine_similarity),
+        text.noise(figures.noise_floor),
+        *([text.count(figures.routing_flips)] if routed else []),
+        *(text.spread(metric.mean, metric.std) for metric in figures.metrics.values()),
+    ]
+    if complies == "no":
+        return [*(f"**{cell}**" if cell else "" for cell in cells), "❌ no"]
+    return [*cells, complies]
+
+
+def _regression(regression: Regression) -> str:
+    before = "none" if regression.baseline_radius is None else regression.baseline_radius
+    now = "none" if regression.linearity_radius is None else regression.linearity_radius
+    table = _table(
+        text.REGRESSION_COLUMNS,
+        [text.regression_cells(entry) for entry in regression.radii],
+        right=len(text.REGRESSION_COLUMNS) - 1,
+    )
+    return (
+        f"**Against the baseline** (mean relative error; it may grow by "
+        f"{regression.max_regression:.0%}); linearity radius {before} → {now}\n\n{table}"
+    )
+
+
+def _series(series: Sequence[Measured]) -> str:
+    """The checkpoints of one config over their steps, with the mean relative error."""
+    radii = radii_of(series)[-_MOST_RADII:]
+    header = ("step", "checkpoint", "linearity radius", *(f"ε at r={r}" for r in radii), "passes")
+    rows = [
+        [
+            "" if result.step is None else str(result.step),
+            escape(result.short),
+            text.linearity_radius(result.report),
+            *(text.mean(figure_at(result, radius, mean_error)) for radius in radii),
+            "yes" if result.passed else "❌ no",
+        ]
+        for result in series
+    ]
+    return f"### {escape(series[0].name)}\n\n" + _table(header, rows, right=3 + len(radii))
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]], *, right: int = 0) -> str:
+    """A table of cells that are Markdown already, the first `right` columns aligned right."""
+    rule = [*["---:"] * right, *[":---"] * (len(header) - right)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, rule, *rows))
+
+
+def _value(value: Any) -> str:
+    shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return escape(shown)
+
+
+_MEANT = re.compile(r"([\\`*_\[\]|~$])")
+
+
+def escape(value: object) -> str:
+    """Any text as Markdown that shows just that text, within a line and in a cell of a table."""
+    one_line = " ".join(str(value).split())
+    for letter, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")):
+        one_line = one_line.replace(letter, entity)
+    return _MEANT.sub(r"\\\1", one_line)

@@ -1,0 +1,176 @@
+"""Several checkpoints of one config, over their training steps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from pytest_linearity.report import text
+from pytest_linearity.report.plot.axes import (
+    cosine_axis,
+    error_axis,
+    log_range,
+    shorten,
+    spaced,
+    spaced_out,
+)
+from pytest_linearity.report.plot.palette import BAD, GOOD, RAMP, Palette
+from pytest_linearity.report.results import (
+    figure_at,
+    mean_cosine,
+    mean_error,
+    over_steps,
+    radii_of,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from pytest_linearity.report.results import Measured, Metric
+
+_MARKERS = "os^Dvphd<>"
+_NAMED = 14
+"""Checkpoints whose names fit side by side."""
+
+
+def draw_series(
+    series: Sequence[Measured], palette: Palette, *, title: str | None = None
+) -> Figure:
+    """The linearity radius above, and below it both metrics with a line for each radius.
+
+    Args:
+        series: The checkpoints, in the order in which they are drawn.
+        palette: The neutral colours.
+        title: The heading; the name of the first one's config when not given, none when empty.
+    """
+    figure = Figure(figsize=(9.6, 7.6), layout=spaced())
+    above, errors, cosines = figure.subplots(3, 1, sharex=True, height_ratios=(1, 1.25, 1.25))
+    places = _places(series)
+    _draw_linearity_radius(above, series, places, palette)
+    _draw_errors(errors, series, places, palette)
+    _draw_cosines(cosines, series, places, palette)
+    _step_axis(cosines, series, places)
+    if title != "":
+        name = shorten(title or series[0].name, 90)
+        figure.suptitle(name, x=0.012, ha="left", fontsize=11).set_parse_math(False)
+    return figure
+
+
+def _places(series: Sequence[Measured]) -> list[float]:
+    if over_steps(series):
+        return [float(result.step or 0) for result in series]
+    return [float(place) for place in range(len(series))]
+
+
+def _draw_linearity_radius(
+    axes: Axes, series: Sequence[Measured], places: Sequence[float], palette: Palette
+) -> None:
+    radii = radii_of(series)
+    bottom, top = log_range(radii)
+    axes.set_yscale("log")
+    axes.set_ylim(bottom, top)
+    named = spaced_out(radii)
+    axes.set_yticks(named, [text.tick(radius) for radius in named])
+    axes.set_yticks([], minor=True)
+    axes.set_title("linearity radius")
+    found = [result.report.linearity_radius for result in series]
+    line = [float("nan") if radius is None else radius for radius in found]
+    axes.plot(places, line, color=palette.muted, drawstyle="default", linewidth=1.2)
+    for marker, colour, size, passed in (("o", GOOD, 7.0, True), ("X", BAD, 9.0, False)):
+        chosen = [
+            (place, radius)
+            for place, radius, result in zip(places, found, series, strict=True)
+            if radius is not None and result.report.passed is passed
+        ]
+        if chosen:
+            label = "passes" if passed else "fails"
+            drawn: dict[str, Any] = {
+                "color": colour,
+                "markersize": size,
+                "markeredgecolor": palette.paper,
+            }
+            axes.plot(*zip(*chosen, strict=True), marker, label=label, clip_on=False, **drawn)
+    none = [place for place, radius in zip(places, found, strict=True) if radius is None]
+    if none:
+        axes.plot(
+            none,
+            [0.06] * len(none),
+            "D",
+            color=BAD,
+            markerfacecolor=palette.paper,
+            markeredgewidth=1.6,
+            transform=axes.get_xaxis_transform(),
+            label="none complies",
+            clip_on=False,
+        )
+    _explain(axes)
+
+
+def _draw_errors(
+    axes: Axes, series: Sequence[Measured], places: Sequence[float], palette: Palette
+) -> None:
+    limit = series[0].report.config["relerr_threshold"]
+    means = _draw_metric(axes, series, places, palette, mean_error)
+    error_axis(axes, means, limit)
+    axes.set_title(f"mean relative error ε ≤ {text.limit(limit)}")
+    _explain(axes)
+
+
+def _draw_cosines(
+    axes: Axes, series: Sequence[Measured], places: Sequence[float], palette: Palette
+) -> None:
+    limit = series[0].report.config["cos_threshold"]
+    means = _draw_metric(axes, series, places, palette, mean_cosine)
+    cosine_axis(axes, means, limit)
+    axes.set_title(f"mean cosine similarity c ≥ {text.limit(limit)}")
+
+
+def _explain(axes: Axes) -> None:
+    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.05), fontsize=8.5)
+
+
+def _draw_metric(
+    axes: Axes,
+    series: Sequence[Measured],
+    places: Sequence[float],
+    palette: Palette,
+    metric: Metric,
+) -> list[float]:
+    """One line per radius, in which a figure that is not defined leaves a gap; all its values."""
+    radii = radii_of(series)
+    drawn: list[float] = []
+    ramp = LinearSegmentedColormap.from_list("radii", RAMP)
+    for number, radius in reversed(list(enumerate(radii))):
+        found = [figure_at(result, radius, metric) for result in series]
+        values = [math.nan if value is None else value for value in found]
+        drawn += [value for value in found if value is not None]
+        axes.plot(
+            places,
+            values,
+            marker=_MARKERS[number % len(_MARKERS)],
+            color=ramp(number / max(len(radii) - 1, 1)),
+            markeredgecolor=palette.paper,
+            label=f"r = {text.tick(radius)}",
+        )
+    return drawn
+
+
+def _step_axis(axes: Axes, series: Sequence[Measured], places: Sequence[float]) -> None:
+    if over_steps(series):
+        axes.set_xlabel("training step")
+        axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
+        return
+    every = -(-len(series) // _NAMED)
+    named = list(zip(places, series, strict=True))[::every]
+    names = [shorten(result.short, 24) for _, result in named]
+    axes.set_xticks([place for place, _ in named], names)
+    crowded = max(map(len, names)) * len(names) > 80
+    for name in axes.get_xticklabels():
+        name.set_parse_math(False)
+        if crowded:
+            name.set(rotation=30, ha="right")

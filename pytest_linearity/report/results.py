@@ -1,0 +1,106 @@
+"""What a run found, as the reports for people take it: a result per checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pytest_linearity.regression import Regression
+    from pytest_linearity.report.document import RadiusFigures, Report
+
+    Metric = Callable[[RadiusFigures], float | None]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One checkpoint with its figures."""
+
+    name: str
+    """How its config is called wherever it is shown, as ``gate.yaml``."""
+    label: str | None
+    """Which checkpoint of that config it is; ``None`` where the config names only one."""
+    step: int | None
+    """The training step it was saved at, where that is known."""
+    report: Report
+    """Its figures."""
+    regression: Regression | None = None
+    """How it compares with a baseline; ``None`` without one."""
+
+    @property
+    def title(self) -> str:
+        """Config and checkpoint, as a heading."""
+        return title(self.name, self.label)
+
+    @property
+    def short(self) -> str:
+        """What tells it from the other checkpoints of its config."""
+        return self.label or self.name
+
+    @property
+    def passed(self) -> bool:
+        """Whether it keeps its limits, and is no worse than its baseline."""
+        return self.report.passed and (self.regression is None or self.regression.passed)
+
+
+@dataclass(frozen=True)
+class Unmeasured:
+    """One checkpoint that could not be measured."""
+
+    name: str
+    """How its config is called."""
+    label: str | None
+    """Which checkpoint of that config it is."""
+    reason: str
+    """Why, in one line."""
+
+    @property
+    def title(self) -> str:
+        """Config and checkpoint, as a heading."""
+        return title(self.name, self.label)
+
+
+def title(name: str, label: str | None) -> str:
+    """Config and checkpoint, as a heading."""
+    return name if label is None else f"{name}: {label}"
+
+
+def by_config(results: Iterable[Measured]) -> list[tuple[Measured, ...]]:
+    """The results of each config together, in the order given; several make a series."""
+    return [tuple(group) for _, group in groupby(results, key=lambda result: result.name)]
+
+
+def series_of(results: Iterable[Measured]) -> list[tuple[Measured, ...]]:
+    """The configs of which more than one checkpoint was measured."""
+    return [group for group in by_config(results) if len(group) > 1]
+
+
+def over_steps(series: Sequence[Measured]) -> bool:
+    """Whether all training steps are known and distinct, so that they can be an axis."""
+    steps = [result.step for result in series]
+    return None not in steps and len(set(steps)) == len(steps)
+
+
+def radii_of(series: Iterable[Measured]) -> list[float]:
+    """Every radius that any of the checkpoints was tested at, in ascending order."""
+    return sorted({figures.radius for result in series for figures in result.report.radii})
+
+
+def figure_at(result: Measured, radius: float, metric: Metric) -> float | None:
+    """A figure of a checkpoint; ``None`` where it is not defined or was not measured."""
+    for figures in result.report.radii:
+        if figures.radius == radius:
+            return metric(figures)
+    return None
+
+
+def mean_error(figures: RadiusFigures) -> float | None:
+    """The mean relative error of a radius."""
+    return figures.mean_relative_error
+
+
+def mean_cosine(figures: RadiusFigures) -> float | None:
+    """The mean cosine similarity of a radius."""
+    return figures.mean_cosine_similarity

@@ -1,0 +1,110 @@
+"""Several checkpoints of one config as a table: linearity radius and figures over the steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from pytest_linearity.report import text
+from pytest_linearity.report.results import (
+    Measured,
+    figure_at,
+    mean_cosine,
+    mean_error,
+    radii_of,
+)
+from pytest_linearity.report.terminal import ASCII_BOX, draw
+
+_COLUMN = 8
+"""Width of a column of figures, with the space around it."""
+
+
+def render_series(
+    series: Sequence[Measured], *, width: int = 80, color: bool = False, encoding: str = "utf-8"
+) -> str:
+    """The series as text for a terminal.
+
+    Args:
+        series: The checkpoints of one config, in the order of their training steps.
+        width: Columns of the terminal.
+        color: Whether it shows colours.
+        encoding: What its stream is encoded in; one that is not UTF gets ASCII.
+    """
+    ascii_only = not encoding.lower().startswith("utf")
+    radii = radii_of(series)
+    room = max(width - _fixed_width(series), 2 * _COLUMN) // (2 * _COLUMN)
+    table = series_table(series, radii[-room:], ascii_only=ascii_only)
+    parts: list[RenderableType] = [
+        Text(f"{series[0].name}: {len(series)} checkpoints", style="bold"),
+        table,
+    ]
+    if len(radii) > room:
+        parts.append(Text(f"radii below {text.tick(radii[-room])} are in the reports", style="dim"))
+    return draw(Group(*parts), width=width, color=color)
+
+
+def series_table(
+    series: Sequence[Measured], radii: Sequence[float], *, ascii_only: bool = False
+) -> Table:
+    """One row per checkpoint: linearity radius, verdict, and both means at each radius.
+
+    Args:
+        series: The checkpoints of one config.
+        radii: The radii that get columns.
+        ascii_only: Whether letters and lines must be ASCII.
+    """
+    table = Table(
+        box=ASCII_BOX if ascii_only else SIMPLE_HEAD,
+        header_style="bold",
+        padding=(0, 1),
+        collapse_padding=True,
+    )
+    if _steps_say_more(series):
+        table.add_column("step", justify="right")
+    table.add_column("checkpoint", overflow="fold")
+    table.add_column("linearity\nradius", justify="right")
+    table.add_column("passes")
+    error, cosine = ("error", "cosine") if ascii_only else ("ε", "c")
+    for metric in (error, cosine):
+        for radius in radii:
+            table.add_column(f"{metric}\nr={text.tick(radius)}", justify="right")
+    for result in series:
+        step = [str("" if result.step is None else result.step)] if _steps_say_more(series) else []
+        table.add_row(*step, *_row(result, radii))
+    return table
+
+
+def _radius(result: Measured) -> str:
+    radius = result.report.linearity_radius
+    if radius is None:
+        return "none"
+    return str(radius) if len(str(radius)) < _COLUMN else text.tick(radius)
+
+
+def _steps_say_more(series: Sequence[Measured]) -> bool:
+    """Whether steps are known that the names of the checkpoints do not end with."""
+    return any(r.step is not None and not r.short.endswith(str(r.step)) for r in series)
+
+
+def _fixed_width(series: Sequence[Measured]) -> int:
+    """Columns taken before those of the figures."""
+    names = max(len(result.short) for result in series)
+    return 1 + _COLUMN * _steps_say_more(series) + max(names, 10) + 2 + 11 + 8
+
+
+def _row(result: Measured, radii: Sequence[float]) -> list[Text | str]:
+    style = "green" if result.passed else "bold red"
+    return [
+        result.short,
+        Text(_radius(result), style=style),
+        Text("yes" if result.passed else "no", style=style),
+        *(
+            text.mean(figure_at(result, radius, metric))
+            for metric in (mean_error, mean_cosine)
+            for radius in radii
+        ),
+    ]

@@ -1,0 +1,157 @@
+"""Figures as people read them, the same in every form of the report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pytest_linearity.regression import RadiusRegression
+    from pytest_linearity.report.document import RadiusFigures, Report
+    from pytest_linearity.report.metric_figures import MetricFigures
+    from pytest_linearity.report.results import Measured
+
+
+def limit(value: float) -> str:
+    """A limit with two digits behind the point, or as many as it has."""
+    short = f"{value:.2f}"
+    return short if float(short) == value else f"{value:g}"
+
+
+def tick(radius: float) -> str:
+    """A radius at an axis, where there is room for three digits."""
+    return f"{float(f'{radius:.3g}'):g}"
+
+
+def mean(value: float | None) -> str:
+    """A mean in at most six letters; ``-`` where there is none."""
+    if value is None:
+        return "-"
+    if abs(value) >= 10:
+        return f"{value:.3g}"
+    return f"{value:.4f}" if value >= 0.001 or value <= 0 else f"{value:.0e}"
+
+
+def spread(value: float | None, deviation: float | None) -> str:
+    """A mean with its standard deviation; ``undefined`` where there is none."""
+    if value is None or deviation is None:
+        return "undefined"
+    return f"{value:{_spec(value)}} ± {deviation:{_spec(value)}}"
+
+
+def metric_limit(figures: MetricFigures) -> str:
+    """What a metric's mean must keep; nothing where it does not gate."""
+    if figures.limit is None:
+        return ""
+    return f"{'≤' if figures.good == 'smaller' else '≥'} {limit(figures.limit)}"
+
+
+def metric_heading(figures: MetricFigures) -> str:
+    """What a metric is called, with its limit."""
+    return f"{figures.label} {metric_limit(figures)}".rstrip()
+
+
+def against(value: float, limit: float, sign: str) -> str:
+    """`0.31 > 0.20`, with as many digits as it takes to tell the two apart."""
+    for digits in range(2, 12):
+        if f"{value:.{digits}f}" != f"{limit:.{digits}f}":
+            break
+    return f"{value:.{digits}f} {sign} {limit:.{digits}f}"
+
+
+def noise(floor: float | None) -> str:
+    """A noise floor; nothing where it was not measured."""
+    return "" if floor is None else f"{floor:.1e}"
+
+
+def count(number: int | None) -> str:
+    """A count; nothing where there is none."""
+    return "" if number is None else f"{number:,d}"
+
+
+def linearity_radius(report: Report) -> str:
+    """The linearity radius; ``none`` where no tested radius complies."""
+    return "none" if report.linearity_radius is None else str(report.linearity_radius)
+
+
+def compliance(figures: RadiusFigures, config: Mapping[str, Any]) -> str:
+    """Whether a radius complies, and if not, whether it need not: ``yes``, ``no (allowed)``."""
+    if figures.complies:
+        return "yes"
+    least = config.get("min_linearity_radius")
+    return "no (allowed)" if least is not None and figures.radius > least else "no"
+
+
+def findings(result: Measured) -> list[str]:
+    """What is wrong with a checkpoint, a line each: limits that do not hold, then regressions."""
+    report, regression = result.report, result.regression
+    lines = [
+        f"r={figures.radius}: {figures.reason or 'does not comply'}"
+        for figures in report.radii
+        if compliance(figures, report.config) == "no"
+    ]
+    if regression is not None:
+        lines += [entry.reason for entry in regression.radii if entry.reason is not None]
+        lines += [regression.radius_reason] if regression.radius_reason else []
+    return lines
+
+
+def radius_unit(report: Report) -> str:
+    """What the radii are parts of, as ``of norm 45.2``; nothing where they are absolute."""
+    if report.config.get("radius_unit") != "relative":
+        return ""
+    norm = report.scope.get("norm")
+    return "of norm" if norm is None else f"of norm {norm:.4g}"
+
+
+KIND_COLUMNS = ("radius", "directions", "relative error", "cosine similarity", "complies")
+"""Headers of the figures by kind of direction."""
+
+
+def kind_rows(report: Report) -> list[tuple[list[str], bool]]:
+    """Those figures, where there are several kinds: cells, and whether the kind complies."""
+    return [
+        (
+            [
+                str(figures.radius),
+                kind,
+                spread(found.mean_relative_error, found.std_relative_error),
+                spread(found.mean_cosine_similarity, found.std_cosine_similarity),
+                "yes" if found.complies else "no",
+            ],
+            found.complies,
+        )
+        for figures in report.radii
+        for kind, found in figures.by_kind.items()
+    ]
+
+
+REGRESSION_COLUMNS = ("radius", "baseline", "now", "growth", "95% interval", "verdict")
+"""Headers of the comparison with a baseline."""
+
+
+def regression_cells(entry: RadiusRegression) -> list[str]:
+    """One radius of that comparison."""
+    interval = entry.interval
+    return [
+        str(entry.radius),
+        mean(entry.baseline),
+        mean(entry.current),
+        "-" if entry.growth is None else f"{100 * entry.growth:+.3g}%",
+        "-" if interval is None else f"[{interval[0]:.2g}, {interval[1]:.2g}]",
+        entry.status,
+    ]
+
+
+def subject(report: Report) -> str:
+    """The checkpoint in one line."""
+    checkpoint = report.checkpoint
+    return (
+        f"{checkpoint['path']}: {checkpoint['architecture']}, "
+        f"{checkpoint['parameters']:,} parameters, {checkpoint['dtype']}"
+    )
+
+
+def _spec(value: float) -> str:
+    """Four digits behind the point, unless they would be zeros."""
+    return ".4f" if value >= 0.001 or value <= 0 else ".1e"

@@ -1,0 +1,145 @@
+"""All passes of one measurement: which radius gets which arithmetic, and the figures so far."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from pytest_linearity.by_kind import rows_by_kind
+from pytest_linearity.calibration import Calibration, carries
+from pytest_linearity.directions import Directions
+from pytest_linearity.figures import Figures
+from pytest_linearity.layers import LayerFigures
+from pytest_linearity.metrics import Metric
+from pytest_linearity.metrics.values import MetricValues
+from pytest_linearity.passes import Logits, Pass, Progress, Wanted
+from pytest_linearity.precision import Arithmetic, arithmetic_for
+from pytest_linearity.second_order import dual_step
+from pytest_linearity.verdict import Limits, undecided
+
+
+class Work:
+    """Passes over the parameters, and the figures they have given so far."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        batches: Sequence[Logits],
+        directions: Directions,
+        known: Calibration,
+        device: torch.device,
+        precision: str,
+        layers: LayerFigures | None,
+        progress: Progress | None,
+        metrics: Sequence[Metric] = (),
+    ) -> None:
+        """Nothing runs yet; `known` is what calibration found, the rest is as for `measure`."""
+        self._model = model
+        self._batches = batches
+        self._directions = directions
+        self.kinds = directions.kinds
+        """The kind of each direction."""
+        self._known = known
+        self._exact = arithmetic_for(model, "float64", device)
+        self._coarse = arithmetic_for(model, "float32", device)
+        self._precision = precision
+        self._layers = layers
+        self._progress = progress
+        self.figures = Figures(len(batches), directions.count, metrics, known.noise_floor)
+        """The figures of all pairs."""
+        self.dtypes: dict[float, torch.dtype] = {}
+        """The arithmetic in which each radius was measured."""
+
+    def measure(self, radii: Sequence[float], *, second_order: bool = False) -> None:
+        """Run one pass per arithmetic, the derivatives in the first and most exact of them.
+
+        Args:
+            radii: Where to measure.
+            second_order: Whether to take second derivatives, in float64 whatever the radii get.
+        """
+        plan = self._plan(radii, second_order)
+        for place, (arithmetic, wanted) in enumerate(plan):
+            self._pass(arithmetic, wanted, _share(self._progress, place, len(plan)))
+
+    def add(self, radius: float, limits: Limits) -> None:
+        """Measure one more radius with the derivatives that are there."""
+        arithmetic = self._coarse if self._is_coarse(radius) else self._exact
+        self._pass(arithmetic, Wanted((radius,), derivatives=False), None)
+        self.settle(limits)
+
+    def settle(self, limits: Limits | None) -> None:
+        """With `auto`, measure those radii again in float64 that float32 did not carry."""
+        again = tuple(
+            radius
+            for radius, dtype in self.dtypes.items()
+            if dtype == torch.float32 and self._undecided(radius, limits)
+        )
+        if again and self._precision == "auto":
+            self._pass(self._exact, Wanted(again, derivatives=True), None)
+
+    def _plan(self, radii: Sequence[float], second_order: bool) -> list[tuple[Arithmetic, Wanted]]:
+        coarse = tuple(radius for radius in radii if self._is_coarse(radius))
+        exact = tuple(radius for radius in radii if radius not in coarse)
+        # Central differences give second derivatives by the way.
+        by_duals = second_order and self._known.step is None
+        h = dual_step(min(radii)) if by_duals else None
+        plan = []
+        if exact or self._known.step is not None:
+            plan.append((self._exact, Wanted(exact, derivatives=True, curvature=h)))
+        if coarse:
+            plan.append((self._coarse, Wanted(coarse, derivatives=not plan)))
+        if by_duals and not exact:
+            plan.append((self._exact, Wanted((), derivatives=False, curvature=h)))
+        return plan
+
+    def _pass(self, arithmetic: Arithmetic, wanted: Wanted, progress: Progress | None) -> None:
+        Pass(
+            self._model,
+            self._batches,
+            self._directions,
+            arithmetic,
+            self._known,
+            self.figures,
+            progress,
+            self._layers,
+        ).run(wanted)
+        self.dtypes.update(dict.fromkeys(wanted.radii, arithmetic.dtype))
+
+    def _is_coarse(self, radius: float) -> bool:
+        if self._exact == self._coarse or self._precision == "float64":
+            return False
+        return self._precision == "float32" or self._known.float32_carries(radius)
+
+    def _undecided(self, radius: float, limits: Limits | None) -> bool:
+        error = self.figures.stack("relative_error", radius)
+        cosine = self.figures.stack("cosine_similarity", radius)
+        floor = self._known.noise_floor(self.figures.stack("change", radius), torch.float32)
+        metrics = self.figures.of_metrics(radius)
+        return any(
+            _leaves_open(error[k], cosine[k], floor[k], limits, [m.at(k) for m in metrics])
+            for k in rows_by_kind(self.kinds, len(error)).values()
+        )
+
+
+def _leaves_open(
+    error: Tensor,
+    cosine: Tensor,
+    floor: Tensor,
+    limits: Limits | None,
+    metrics: Sequence[MetricValues],
+) -> bool:
+    """Whether float32 did not carry the figures of some pairs, or the verdict on them."""
+    if not error.isfinite().all() or not floor.isfinite().all():
+        return False
+    if not carries(float(error.mean()), float(floor.mean())):
+        return True
+    return limits is not None and undecided(error, cosine, floor, limits, metrics)
+
+
+def _share(progress: Progress | None, place: int, passes: int) -> Progress | None:
+    """Progress of one of several passes, seen as part of the whole."""
+    if progress is None:
+        return None
+    return lambda done, total: progress(place * total + done, passes * total)

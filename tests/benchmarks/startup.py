@@ -1,0 +1,77 @@
+"""Whole processes: what the plugin adds to a pytest that does not use it, and a whole gate."""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from importlib.metadata import entry_points
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PAIRS = 40
+GATES = 5
+PYTEST = ("-m", "pytest", "-p", "no:cacheprovider")
+GATE = (*PYTEST, "--linearity-config", "examples/arithmetic/linearity.yaml")
+IMPORTS = (
+    "import torch, transformers, transformers.models.llama.modeling_llama;"
+    "transformers.AutoConfig, transformers.AutoTokenizer, transformers.AutoModelForCausalLM"
+)
+"""What a gate needs of the two, before it can load anything."""
+
+
+def startup_rows() -> list[tuple[str, str, str]]:
+    """What was measured, the target, and the median with its quartiles."""
+    added = _milliseconds_added()
+    gates, imports = _gate_seconds()
+    share = statistics.median(imports) / statistics.median(gates)
+    return [
+        ("pytest's start, when the plugin is not asked for", "< 5 ms more", _spread(added, "ms")),
+        ("the arithmetic gate, from command to verdict", "< 15 s", _spread(gates, "s")),
+        ("part of it that imports torch and transformers", "≥ 50%", f"{share:.0%}"),
+    ]
+
+
+def _milliseconds_added() -> list[float]:
+    """With the plugin less without it, in pairs, so that a machine that drifts drifts for both."""
+    others = {plugin.name for plugin in entry_points(group="pytest11")} - {"linearity"}
+    # Those that happen to be installed here would add their own time, and its scatter.
+    inactive = (*PYTEST, *(f"-pno:{name}" for name in sorted(others)))
+    absent = (*inactive, "-pno:linearity")
+    added = []
+    with tempfile.TemporaryDirectory() as empty:
+        for pair in range(-1, PAIRS):
+            order = (inactive, absent) if pair % 2 else (absent, inactive)
+            seconds = {command: _seconds(command, Path(empty)) for command in order}
+            if pair >= 0:  # the first one fills the caches
+                added.append(1e3 * (seconds[inactive] - seconds[absent]))
+    return added
+
+
+def _gate_seconds() -> tuple[list[float], list[float]]:
+    """Of the whole gate, and of a process that does nothing but its two great imports."""
+    gates, imports = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        report = ("--linearity-report", f"{folder}/report.json")
+        for _ in range(GATES):
+            gates.append(_seconds((*GATE, *report), ROOT))
+            imports.append(_seconds(("-c", IMPORTS), ROOT))
+    return gates, imports
+
+
+def _seconds(arguments: Sequence[str], folder: Path) -> float:
+    command = [sys.executable, *arguments]
+    started = time.perf_counter()
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    elapsed = time.perf_counter() - started
+    if done.returncode not in (0, 5):  # 5: there is no test, as there is to be
+        raise RuntimeError(f"{' '.join(command)}: {done.stdout}{done.stderr}")
+    return elapsed
+
+
+def _spread(values: Sequence[float], unit: str) -> str:
+    low, middle, high = statistics.quantiles(values, n=4)
+    return f"{middle:.1f} {unit} (quartiles {low:.1f} … {high:.1f})"

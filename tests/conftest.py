@@ -53,6 +53,12 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory, imported: None) ->
     return tiny_llama(tmp_path_factory.mktemp("checkpoint") / "tiny")
 
 
+@pytest.fixture(scope="session")
+def base_checkpoint(tmp_path_factory: pytest.TempPathFactory, imported: None) -> Path:
+    """What `tiny_checkpoint` was made of, let us say; tests must not change it."""
+    return tiny_llama(tmp_path_factory.mktemp("base") / "base", seed=3, tokenizer=False)
+
+
 @pytest.fixture
 def write_config(pytester: pytest.Pytester, imported: None) -> Write:
     """Writes a config into the directory of `pytester`: name and keys, returns its path."""

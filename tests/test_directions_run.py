@@ -1,11 +1,10 @@
-"""Directions of several kinds in a run, and relative radii: figures, verdict, reports, cache."""
+"""Directions of several kinds in a run: figures, verdict, reports, cache, baseline."""
 
 from __future__ import annotations
 
 import json
 import math
 import statistics
-import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +16,15 @@ from jsonschema import Draft202012Validator
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from pytest_linearity import Directions, measure
+from pytest_linearity import Directions, Measurement, measure
 from pytest_linearity.analysis import Analysis, analyze
-from pytest_linearity.config import Config, ConfigWarning, load_config
-from pytest_linearity.errors import ConfigError
-from pytest_linearity.radius_unit import absolute_radii, in_unit
-from pytest_linearity.refinement import Refinement
+from pytest_linearity.config import Config
+from pytest_linearity.findings import Findings
 from pytest_linearity.report.document import RadiusFigures, Report
 from pytest_linearity.report.html import html
 from pytest_linearity.report.junit import radius_properties
 from pytest_linearity.report.markdown import markdown
+from pytest_linearity.report.plot import drawn_report
 from pytest_linearity.report.results import Measured
 from pytest_linearity.report.schema import load_schema
 from pytest_linearity.report.terminal import render
@@ -35,11 +33,6 @@ from pytest_linearity.verdict import Limits, judge_radius
 
 GATE = "--linearity-config=gate.yaml"
 LIMITS = Limits(0.2, 0.95)
-
-
-@pytest.fixture(scope="session")
-def base_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_llama(tmp_path_factory.mktemp("base") / "base", seed=3, tokenizer=False)
 
 
 @pytest.fixture(scope="module")
@@ -207,114 +200,46 @@ def test_each_kind_has_its_closed_form() -> None:
         assert float(found.relative_error[0, k, 0]) == pytest.approx(expected, rel=1e-6)
 
 
-@pytest.fixture(scope="module")
-def both(tiny_checkpoint: Path) -> tuple[Report, Report, float]:
-    """The same steps in either unit, and the norm by hand."""
-    state = load_file(tiny_checkpoint / "model.safetensors")
-    chosen = {n: t.double() for n, t in state.items() if "mlp" in n}
-    norm = math.sqrt(sum(float((t * t).sum()) for t in chosen.values()))
-    keys: dict[str, Any] = {
-        "model_name_or_path": str(tiny_checkpoint),
-        "prompts": ["1+1=", "The sky is"],
-        "num_directions": 2,
-        "param_scope": "mlp",
-        "precision": "float64",
-    }
-    relative = analyze(Config(**keys, radius_unit="relative", radii=[0.01, 0.1]))
-    absolute = analyze(Config(**keys, radii=[0.01 * norm, 0.1 * norm]))
-    return relative, absolute, norm
+class TestRoundingOfOneKind:
+    """A verdict on one kind that rounding could turn is settled, whatever the mean over all is."""
 
+    def run(self, relative_error: float, precision: str = "auto") -> Measurement:
+        generator = torch.Generator().manual_seed(0)
+        model = nn.Sequential(nn.Linear(8, 16), nn.Tanh(), nn.Linear(16, 5))
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.copy_(torch.randn(parameter.shape, generator=generator))
+        x = torch.randn(3, 8, generator=generator)
+        directions = Directions(model, 1, kinds=["gaussian", "filterwise"])
+        limits = Limits(relative_error, -1.0)
+        return measure(model, lambda: model(x), directions, [3.0], precision, limits=limits)
 
-class TestRelativeRadii:
-    def test_are_parts_of_the_norm_of_the_scope(self, both: tuple[Report, Report, float]) -> None:
-        relative, absolute, norm = both
-        assert relative.scope["norm"] == pytest.approx(norm, rel=1e-12)
-        for mine, theirs in zip(relative.radii, absolute.radii, strict=True):
-            for name in ("mean_relative_error", "mean_cosine_similarity"):
-                assert getattr(mine, name) == pytest.approx(getattr(theirs, name), rel=1e-6)
+    def test_in_the_measurement(self) -> None:
+        errors = self.run(10.0, "float64").relative_error[0].mean(dim=-1)
+        assert abs(errors[0] - errors[1]) > 0.01
+        assert self.run(10.0).precision == ("float32",)
+        for kind in range(2):
+            assert self.run(float(errors[kind]) * (1 + 1e-9)).precision == ("float64",)
 
-    def test_report_gives_both(self, both: tuple[Report, Report, float]) -> None:
-        relative, absolute, norm = both
-        assert list(relative.to_dict()["metrics"]) == ["0.01", "0.1"]
-        for report in (relative, absolute):
-            for figures, part in zip(report.radii, (0.01, 0.1), strict=True):
-                assert figures.radius_relative == pytest.approx(part)
-                assert figures.radius_absolute == pytest.approx(part * norm)
-            document = json.loads(json.dumps(report.to_dict(), allow_nan=False))
-            assert Report.from_dict(document) == report
-            assert not list(Draft202012Validator(load_schema()).iter_errors(document))
+    def test_in_the_cache(self) -> None:
+        from pytest_linearity.cache import _decides
 
-    def test_linearity_radius_is_in_the_unit(self, both: tuple[Report, Report, float]) -> None:
-        relative, absolute, norm = both
-        assert relative.linearity_radius == 0.1
-        assert absolute.linearity_radius == pytest.approx(0.1 * norm)
-
-    def test_tables_say_so(self, both: tuple[Report, Report, float]) -> None:
-        relative, absolute, norm = both
-        unit = f"of norm {norm:.4g}"
-        for show in (
-            lambda report: render(report, "t"),
-            lambda report: markdown([Measured("t", None, None, report)]),
-            lambda report: html([Measured("t", None, None, report)]),
-        ):
-            assert unit in show(relative)
-            assert "of norm" not in show(absolute)
-
-    def test_junit_gives_the_step_only_where_it_is_another(
-        self, both: tuple[Report, Report, float]
-    ) -> None:
-        relative, absolute, norm = both
-        step = dict(radius_properties(relative.radii[1]))["radius_absolute"]
-        assert float(str(step)) == pytest.approx(0.1 * norm)
-        assert "radius_absolute" not in dict(radius_properties(absolute.radii[1]))
-
-    def test_names_of_tests_are_the_configured_numbers(
-        self, pytester: pytest.Pytester, real_config: Write
-    ) -> None:
-        real_config(radius_unit="relative", radii=[0.001], relerr_threshold=0.001)
-        result = pytester.runpytest(GATE, "--junitxml=j.xml", "-v")
-        result.assert_outcomes(failed=2)
-        result.stdout.fnmatch_lines(
-            ["*gate.yaml::radius?0.001? FAILED*", "*radius*relative error*"]
-        )
-        result.stdout.fnmatch_lines(["*mean relative error * at r=0.001 (linearity radius none)"])
-        names = {
-            str(entry.get("name")) for entry in ElementTree.parse(pytester.path / "j.xml").iter()
-        }
-        assert {"radius[0.001]", "radius_absolute"} <= names
-
-    @pytest.mark.parametrize("norm", [0.0, 1e300, math.inf, 1e-320])
-    def test_a_norm_that_gives_no_step_is_refused(self, norm: float) -> None:
-        with pytest.raises(
-            ConfigError, match=r"^radius_unit: relative: 1.* of the norm .* no step"
-        ):
-            absolute_radii([1e-10, 1e10], "relative", norm)
-
-    def test_what_is_measured_in_radii_is_converted(self) -> None:
-        model = Quadratic()
-        measured = measure(
-            model, model, Directions(model, 1), [0.5, 2.0], "float64", second_order=True
-        )
-        bracket = Refinement(0.5, 0.75, (1.0, 0.75))
-        from dataclasses import replace
-
-        found = in_unit(replace(measured, refinement=bracket), [0.1, 0.4])
-        assert found.radii == (0.1, 0.4)
-        assert measured.curvature_ratio is not None
-        assert found.curvature_ratio is not None
-        # κr is a number without unit.
-        torch.testing.assert_close(found.curvature_ratio * 0.4, measured.curvature_ratio * 2.0)
-        assert found.refinement is not None
-        assert found.refinement.low == 0.1  # exactly the tested radius
-        assert found.refinement.high == pytest.approx(0.15)
-        assert found.refinement.evaluated == pytest.approx((0.2, 0.15))
+        found = self.run(10.0)
+        errors = found.relative_error[0].mean(dim=-1)
+        findings = Findings(found, {}, {}, {}, {})
+        for limit, decided in ((9.0, True), *((float(error), False) for error in errors)):
+            config = Config(
+                model_name_or_path="m", radii=[3.0], relerr_threshold=limit, cos_threshold=-1
+            )
+            assert _decides(findings, config) is decided
 
 
 class TestReports:
     def test_show_each_kind(self, several: Analysis) -> None:
         result = Measured("gate.yaml", None, None, several.report)
         terminal, page = render(several.report, "t"), html([result])
-        for text in (terminal, markdown([result]).replace("\\", ""), page):
+        drawing = drawn_report(several.report, "d", prefix="p")
+        for text in (terminal, drawing, markdown([result]).replace("\\", ""), page):
             for kind in ("gaussian", "update", "filterwise", "-update", "gradient"):
                 assert kind in text
         assert render(several.report, "t", encoding="ascii").isascii()
@@ -328,58 +253,6 @@ class TestReports:
         for text in (render(alone, "t"), markdown([result]).split("<details>")[0]):
             assert "gaussian" not in text
         assert not any("[" in name for name, _ in radius_properties(alone.radii[0]))
-
-
-class TestConfig:
-    @pytest.mark.parametrize(
-        ("given", "kinds"),
-        [
-            ("rademacher", ("rademacher",)),
-            (["gaussian", "update"], ("gaussian", "update")),
-            (["-update", "-gradient"], ("-update", "-gradient")),
-            ("file:a/b c.safetensors", ("file:a/b c.safetensors",)),
-            (None, ("gaussian",)),
-        ],
-    )
-    def test_kinds(self, given: Any, kinds: tuple[str, ...]) -> None:
-        config = Config(model_name_or_path="m", directions=given, base_model_name_or_path="b")
-        assert config.directions == kinds
-        assert config.to_dict()["directions"] == list(kinds)
-
-    @pytest.mark.parametrize(
-        ("given", "message"),
-        [
-            ("gaus", r"'gaus' is not one of gaussian, rademacher, layerwise, filterwise, update, "),
-            (["gaussian", "gaussian"], r"'gaussian' is repeated"),
-            ([], r"is an empty list: name at least one of gaussian"),
-            ("-gaussian", r"'-gaussian': the opposite of a random direction is just another one"),
-            ("--update", r"'--update' is not one of gaussian"),
-            ("file:a.bin", r"'file:a.bin' names no .safetensors file"),
-            ("file:", r"'file:' names no .safetensors file"),
-            (3, r"3 is not text"),
-            ([None], r"None is not text"),
-            ({"gaussian": 1}, r"is not text"),
-            ("file:\0.safetensors", r"holds a control character"),
-        ],
-    )
-    def test_refusals(self, given: Any, message: str) -> None:
-        with pytest.raises(ConfigError, match=rf"^directions: .*{message}"):
-            Config(model_name_or_path="m", directions=given)
-
-    def test_update_needs_a_base(self) -> None:
-        for kinds in ("update", ["gaussian", "-update"]):
-            with pytest.raises(ConfigError, match=r"^base_model_name_or_path: is missing"):
-                Config(model_name_or_path="m", directions=kinds)
-
-    def test_a_base_without_update_is_warned_about(self, tmp_path: Path) -> None:
-        path = tmp_path / "c.yaml"
-        path.write_text("model_name_or_path: m\nbase_model_name_or_path: b\n")
-        with pytest.warns(ConfigWarning, match=r"base_model_name_or_path has no effect without"):
-            load_config(path)
-
-    def test_radius_unit(self) -> None:
-        with pytest.raises(ConfigError, match=r"^radius_unit: 'norm' is not one of absolute, rel"):
-            Config(model_name_or_path="m", radius_unit="norm")
 
 
 class TestCacheAndBaseline:
@@ -465,3 +338,22 @@ class TestCacheAndBaseline:
         (pytester.path / "earlier.json").write_text(json.dumps(earlier))
         real_config(**keys, baseline="earlier.json")
         assert pytester.runpytest(GATE).ret == 0
+
+
+def test_several_checkpoints_may_share_a_base(
+    pytester: pytest.Pytester, real_config: Write, tiny_checkpoint: Path, base_checkpoint: Path
+) -> None:
+    other = tiny_llama(pytester.path / "other", seed=8)
+    real_config(
+        model_name_or_path=[str(tiny_checkpoint), str(other)],
+        directions="update",
+        base_model_name_or_path=str(base_checkpoint),
+        relerr_threshold=10,
+        cos_threshold=-1,
+    )
+    pytester.runpytest("--linearity-config", "gate.yaml").assert_outcomes(passed=6)
+    reports = [json.loads(path.read_text()) for path in pytester.path.glob("*.json")]
+    kinds = [report["scope"]["directions"]["kinds"][0] for report in reports]
+    assert len(kinds) == 2
+    assert kinds[0]["digest"] == kinds[1]["digest"]
+    assert kinds[0]["norm"] != kinds[1]["norm"]

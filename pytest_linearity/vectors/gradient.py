@@ -104,7 +104,7 @@ def _backward(
             output = functional_call(model, leaves, (), inputs)
             logits = output.logits if hasattr(output, "logits") else output[0]
             following = batch.input_ids[0, 1:].to(logits.device)
-            loss = cross_entropy(logits[0, :-1], following, reduction="mean") / len(prompts)
+            loss = cross_entropy(logits[0, :-1], following, reduction="sum") / tokens
             if loss.requires_grad:
                 torch.autograd.backward(loss)
             mean += float(loss.detach())

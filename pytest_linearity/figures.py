@@ -23,20 +23,19 @@ class Figures:
     def __init__(
         self,
         batches: int,
-        directions: int,
         metrics: Sequence[Metric],
         noise_floor: NoiseFloor,
     ) -> None:
-        """Room for so many batches and directions.
+        """Room for so many batches.
 
         Args:
             batches: How many batches.
-            directions: How many directions.
             metrics: What is computed besides relative error and cosine similarity.
             noise_floor: By which it is found how far rounding can move those metrics.
         """
         self._batches = batches
-        self._directions = directions
+        self.directions: list[int] = []
+        """The directions of which all figures are there, ascending."""
         self._metrics = metrics
         self._noise_floor = noise_floor
         self._failures: dict[tuple[str, float, int, int], str | None] = {}
@@ -116,7 +115,7 @@ class Figures:
         return torch.stack(
             [
                 torch.cat([ratios[b, k] for b in range(self._batches)])
-                for k in range(self._directions)
+                for k in self.directions
             ]
         )
 
@@ -125,7 +124,7 @@ class Figures:
         return torch.stack(
             [
                 torch.cat([self._values[name, radius, k, b] for b in range(self._batches)])
-                for k in range(self._directions)
+                for k in self.directions
             ]
         )
 

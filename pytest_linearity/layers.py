@@ -143,13 +143,12 @@ class LayerProfile:
 class LayerFigures:
     """The figures of all pairs after every block, as they come in."""
 
-    def __init__(self, taps: LayerTaps, batches: int, directions: int) -> None:
-        """Room for so many batches and directions."""
+    def __init__(self, taps: LayerTaps, batches: int) -> None:
+        """Room for so many batches."""
         self.taps = taps
         self.derivatives: dict[tuple[int, int], list[Tensor]] = {}
         """Derivatives of the hidden states by (batch, direction), Tensors [prompts, hidden]."""
         self._batches = batches
-        self._directions = directions
         self._values: dict[tuple[float, int, int], Tensor] = {}
 
     def add(self, evaluation: Evaluation, changes: Sequence[Tensor]) -> None:
@@ -164,17 +163,17 @@ class LayerFigures:
             figures.append(torch.stack(pair).cpu())
         self._values[radius, k, batch] = torch.stack(figures, dim=1)
 
-    def profile(self, radii: Sequence[float]) -> LayerProfile:
-        """All figures, for radii that have been measured."""
-        stacked = torch.stack([self._at(radius) for radius in radii], dim=1)
+    def profile(self, radii: Sequence[float], directions: Sequence[int]) -> LayerProfile:
+        """All figures, for radii and directions that have been measured."""
+        stacked = torch.stack([self._at(radius, directions) for radius in radii], dim=1)
         return LayerProfile(self.taps.names, stacked[0], stacked[1])
 
-    def _at(self, radius: float) -> Tensor:
+    def _at(self, radius: float, directions: Sequence[int]) -> Tensor:
         """Both figures at one radius, Tensor [2, blocks, directions, prompts]."""
         return torch.stack(
             [
                 torch.cat([self._values[radius, k, b] for b in range(self._batches)], dim=-1)
-                for k in range(self._directions)
+                for k in directions
             ],
             dim=2,
         )

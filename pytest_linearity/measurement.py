@@ -156,13 +156,13 @@ def measure(
     _check(batches, radii, precision)
     place = torch.device(device) if device is not None else next(model.parameters()).device
     taps = LayerTaps(blocks or {})
-    layers = LayerFigures(taps, len(batches), directions.count) if blocks else None
+    layers = LayerFigures(taps, len(batches)) if blocks else None
     refinement = None
     with sigterm_interrupts(), readable_out_of_memory(), kept_pages():
         known = calibrate(model, calibration or batches[0], directions, min(radii), place)
         work = Work(model, batches, directions, known, place, precision, layers, progress, metrics)
         with taps.attached():
-            work.measure(radii, second_order=second_order)
+            work.measure(range(directions.count), radii, second_order=second_order)
             work.settle(limits)
             if refined and limits is not None:
                 refinement = refine(work, radii, limits)
@@ -170,9 +170,9 @@ def measure(
     return replace(
         measured,
         curvature_ratio=work.figures.curvature_ratio() if second_order else None,
-        layers=layers.profile(radii) if layers else None,
+        layers=layers.profile(radii, work.figures.directions) if layers else None,
         refinement=refinement,
-        kinds=directions.kinds,
+        kinds=work.kinds,
     )
 
 

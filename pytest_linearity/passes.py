@@ -36,6 +36,8 @@ MEMORY_BUDGET = 4 << 30
 class Wanted:
     """What a pass is to find out."""
 
+    directions: tuple[int, ...]
+    """Along which directions, ascending."""
     radii: tuple[float, ...]
     """Where the true change is measured."""
     derivatives: bool
@@ -82,7 +84,7 @@ class Pass:
 
     def run(self, wanted: Wanted) -> None:
         """Measure."""
-        rounds = list(self._rounds(wanted.per_direction))
+        rounds = list(self._rounds(wanted))
         for place, (batches, ks) in enumerate(rounds):
             progress = _Counter(self._progress, self._model, place, len(rounds))
             try:
@@ -125,13 +127,13 @@ class Pass:
     def _real(self, batch: int) -> Tensor | None:
         return getattr(self._batches[batch], "real", None)
 
-    def _rounds(self, per_direction: int) -> Iterator[tuple[list[int], list[int]]]:
+    def _rounds(self, wanted: Wanted) -> Iterator[tuple[list[int], list[int]]]:
         """Which batches and directions advance together, within the memory budget."""
-        ks = list(range(self._directions.count))
+        ks, per_direction = list(wanted.directions), wanted.per_direction
         group: list[int] = []
         used = 0
         for batch in range(len(self._batches)):
-            size = self._evaluation_bytes(batch)
+            size = self._evaluation_bytes(batch, len(ks))
             need = size * (1 + len(ks) * per_direction)
             if group and used + need > MEMORY_BUDGET:
                 yield group, ks
@@ -146,12 +148,12 @@ class Pass:
         if group:
             yield group, ks
 
-    def _evaluation_bytes(self, batch: int) -> int:
+    def _evaluation_bytes(self, batch: int, directions: int) -> int:
         """What one suspended evaluation holds: around the widest layer, a few tensors."""
         tokens = getattr(self._batches[batch], "tokens", None)
         if not isinstance(tokens, int):
             # Nothing is known of this batch, so it goes alone.
-            return MEMORY_BUDGET // (2 + self._directions.count * 2)
+            return MEMORY_BUDGET // (2 + directions * 2)
         return int(2 * tokens * self._known.widest * self._arithmetic.dtype.itemsize)
 
 

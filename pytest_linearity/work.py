@@ -39,34 +39,42 @@ class Work:
         self._model = model
         self._batches = batches
         self._directions = directions
-        self.kinds = directions.kinds
-        """The kind of each direction."""
         self._known = known
         self._exact = arithmetic_for(model, "float64", device)
         self._coarse = arithmetic_for(model, "float32", device)
         self._precision = precision
         self._layers = layers
         self._progress = progress
-        self.figures = Figures(len(batches), directions.count, metrics, known.noise_floor)
+        self.figures = Figures(len(batches), metrics, known.noise_floor)
         """The figures of all pairs."""
         self.dtypes: dict[float, torch.dtype] = {}
         """The arithmetic in which each radius was measured."""
 
-    def measure(self, radii: Sequence[float], *, second_order: bool = False) -> None:
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kind of each direction that has been measured."""
+        return tuple(self._directions.kinds[k] for k in self.figures.directions)
+
+    def measure(
+        self, directions: Sequence[int], radii: Sequence[float], *, second_order: bool = False
+    ) -> None:
         """Run one pass per arithmetic, the derivatives in the first and most exact of them.
 
         Args:
+            directions: Along which directions, none of them measured before.
             radii: Where to measure.
             second_order: Whether to take second derivatives, in float64 whatever the radii get.
         """
-        plan = self._plan(radii, second_order)
+        self.figures.directions = sorted({*self.figures.directions, *directions})
+        plan = self._plan(tuple(sorted(directions)), radii, second_order)
         for place, (arithmetic, wanted) in enumerate(plan):
             self._pass(arithmetic, wanted, _share(self._progress, place, len(plan)))
 
     def add(self, radius: float, limits: Limits) -> None:
         """Measure one more radius with the derivatives that are there."""
         arithmetic = self._coarse if self._is_coarse(radius) else self._exact
-        self._pass(arithmetic, Wanted((radius,), derivatives=False), None)
+        measured = tuple(self.figures.directions)
+        self._pass(arithmetic, Wanted(measured, (radius,), derivatives=False), None)
         self.settle(limits)
 
     def settle(self, limits: Limits | None) -> None:
@@ -77,9 +85,12 @@ class Work:
             if dtype == torch.float32 and self._undecided(radius, limits)
         )
         if again and self._precision == "auto":
-            self._pass(self._exact, Wanted(again, derivatives=True), None)
+            measured = tuple(self.figures.directions)
+            self._pass(self._exact, Wanted(measured, again, derivatives=True), None)
 
-    def _plan(self, radii: Sequence[float], second_order: bool) -> list[tuple[Arithmetic, Wanted]]:
+    def _plan(
+        self, ks: tuple[int, ...], radii: Sequence[float], second_order: bool
+    ) -> list[tuple[Arithmetic, Wanted]]:
         coarse = tuple(radius for radius in radii if self._is_coarse(radius))
         exact = tuple(radius for radius in radii if radius not in coarse)
         # Central differences give second derivatives by the way.
@@ -87,11 +98,11 @@ class Work:
         h = dual_step(min(radii)) if by_duals else None
         plan = []
         if exact or self._known.step is not None:
-            plan.append((self._exact, Wanted(exact, derivatives=True, curvature=h)))
+            plan.append((self._exact, Wanted(ks, exact, derivatives=True, curvature=h)))
         if coarse:
-            plan.append((self._coarse, Wanted(coarse, derivatives=not plan)))
+            plan.append((self._coarse, Wanted(ks, coarse, derivatives=not plan)))
         if by_duals and not exact:
-            plan.append((self._exact, Wanted((), derivatives=False, curvature=h)))
+            plan.append((self._exact, Wanted(ks, (), derivatives=False, curvature=h)))
         return plan
 
     def _pass(self, arithmetic: Arithmetic, wanted: Wanted, progress: Progress | None) -> None:
@@ -108,6 +119,8 @@ class Work:
         self.dtypes.update(dict.fromkeys(wanted.radii, arithmetic.dtype))
 
     def _is_coarse(self, radius: float) -> bool:
+        if radius in self.dtypes:  # along other directions: one radius, one arithmetic
+            return self.dtypes[radius] == torch.float32
         if self._exact == self._coarse or self._precision == "float64":
             return False
         return self._precision == "float32" or self._known.float32_carries(radius)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timezone
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 from pytest_linearity.checkpoint import (
     Checkpoint,
@@ -17,23 +18,27 @@ from pytest_linearity.checkpoint import (
     open_checkpoint,
 )
 from pytest_linearity.config import Config
+from pytest_linearity.crew import alone, current
 from pytest_linearity.directions import Directions
+from pytest_linearity.engine import Engine
 from pytest_linearity.environment import peak_memory, resolve_device, versions
 from pytest_linearity.errors import ConfigError, LinearityError, MeasurementError
 from pytest_linearity.findings import Findings
+from pytest_linearity.journal.folder import Journal
+from pytest_linearity.layers import LayerTaps
 from pytest_linearity.logits import last_token_logits
 from pytest_linearity.measurement import Measurement, measure
 from pytest_linearity.padding import sees_padding
 from pytest_linearity.passes import Progress
+from pytest_linearity.preparation import prepare
 from pytest_linearity.probes import Batch, Probes, load_probes
 from pytest_linearity.radius_unit import absolute_radii, in_unit
 from pytest_linearity.report.document import Report
 from pytest_linearity.scope.structure import transformer_blocks
+from pytest_linearity.sharing import Sharing, share, whole
+from pytest_linearity.together import shared_progress, together
 from pytest_linearity.vectors import vectors_of
-from pytest_linearity.verdict import judge, limits_of
-
-if TYPE_CHECKING:
-    from torch.nn import Module
+from pytest_linearity.verdict import certainty_of, judge, judge_radii, limits_of
 
 
 def analyze(config: Config, *, progress: Progress | None = None) -> Report:
@@ -49,26 +54,62 @@ def analyze(config: Config, *, progress: Progress | None = None) -> Report:
     return Analysis(config, progress=progress).report
 
 
+T = TypeVar("T")
+
+
+class _of_the_checkpoint(cached_property[T]):
+    """What does not depend on the scope: made once for all scopes of a checkpoint."""
+
+    def __get__(  # type: ignore[override]
+        self, analysis: Analysis, owner: type[Analysis] | None = None
+    ) -> T:
+        """That of the analysis it is shared with, or else one's own."""
+        if analysis.beside is not None:
+            found: T = getattr(analysis.beside, str(self.attrname))
+            return found
+        return super().__get__(analysis, owner)
+
+
 class Analysis:
     """The parts of one run, each made once, when it is first asked for."""
 
-    def __init__(self, config: Config, *, progress: Progress | None = None) -> None:
-        """Nothing is loaded yet."""
+    def __init__(
+        self,
+        config: Config,
+        *,
+        progress: Progress | None = None,
+        beside: Analysis | None = None,
+    ) -> None:
+        """Nothing is loaded yet.
+
+        Args:
+            config: What to measure.
+            progress: Told (done, total) as evaluations finish.
+            beside: The analysis of another scope of this config, to share checkpoint and probes.
+        """
         self.config = config
+        self.beside: Analysis | None = beside
         self._progress = progress
         self._seconds = 0.0
+        self._engine: Engine | None = None
+        self._at_once: tuple[str, ...] = ()
+        self._journal: Journal | None = None
 
-    @cached_property
+    def keep_journal(self, directory: Path) -> None:
+        """Keep results in a directory as they come, and take from there what is done already."""
+        self._journal = Journal(directory)
+
+    @_of_the_checkpoint
     def opened(self) -> OpenedCheckpoint:
         """The checkpoint's files and tokenizer."""
         return open_checkpoint(self.config)
 
-    @cached_property
+    @_of_the_checkpoint
     def checkpoint(self) -> Checkpoint:
         """The loaded checkpoint."""
         return load_checkpoint(self.config, self.opened)
 
-    @cached_property
+    @_of_the_checkpoint
     def probes(self) -> Probes:
         """The tokenised prompts; no weights are read for them."""
         opened = self.opened
@@ -82,9 +123,9 @@ class Analysis:
             vectors = vectors_of(config, model, self._prompts, resolve_device(config.device))
             return Directions(
                 model,
-                config.num_directions,
+                config.looks.most,
                 config.seed,
-                config.param_scope,
+                config.scope,
                 kinds=config.directions,
                 vectors=vectors,
             )
@@ -92,6 +133,7 @@ class Analysis:
     @cached_property
     def measurement(self) -> Measurement:
         """The figures of every (radius, direction, prompt)."""
+        prepare(self, current(), self._journal)
         config, model = self.config, self.checkpoint.model
         device = resolve_device(config.device)
         started = time.perf_counter()
@@ -99,24 +141,31 @@ class Analysis:
         with _readable_failure(self.checkpoint.architecture):
             measured = measure(
                 model,
-                [last_token_logits(model, batch, device) for batch in batches],
+                self.sharing.batches,
                 self.directions,
                 self._absolute_radii,
                 config.precision,
                 device=device,
-                calibration=last_token_logits(model, _small_part(batches[0]), device),
+                calibration=self.sharing.calibration,
                 limits=limits_of(config),
                 metrics=config.chosen_metrics,
+                rounds=config.looks.rounds(self.directions.kinds),
+                enough=self._settled,
                 progress=self._progress,
                 second_order=config.second_order,
-                blocks=self._blocks() if config.layer_profile else None,
+                blocks=self._taps if config.layer_profile else None,
+                engine=self._engine,
                 refined=config.refine,
+                crew=current(),
+                journal=self._journal,
             )
+        if self._journal is not None:
+            self._journal.add_up(current())
         self._seconds = time.perf_counter() - started
         ordered = _in_order(measured, [row for batch in batches for row in batch.rows])
         return in_unit(ordered, config.radii)
 
-    @cached_property
+    @_of_the_checkpoint
     def batches(self) -> tuple[Batch, ...]:
         """The prompts as they are measured: padded, unless the architecture looks at padding."""
         probes = self.probes
@@ -127,6 +176,19 @@ class Analysis:
         sees = sees_padding(self.checkpoint.model, prompt, probes.pad_id, self.directions, device)
         return probes.unpadded if sees else probes.batches
 
+    @_of_the_checkpoint
+    def sharing(self) -> Sharing:
+        """The calls that run the model on them, with a shared prefix apart if that saves work."""
+        batches, model = self.batches, self.checkpoint.model
+        device = resolve_device(self.config.device)
+        runs = [last_token_logits(model, batch, device) for batch in batches]
+        calibration = last_token_logits(model, _small_part(batches[0]), device)
+        if not self.config.share_prefix:
+            return whole(runs, calibration, "share_prefix is false")
+        if batches is not self.probes.batches:
+            return whole(runs, calibration, "the architecture looks at the length of its input")
+        return share(runs, calibration, self._prompts())
+
     @cached_property
     def findings(self) -> Findings:
         """All that was found out."""
@@ -135,7 +197,7 @@ class Analysis:
             measurement=measured,
             checkpoint=self.checkpoint.describe(),
             probes=self.probes.describe(),
-            scope=self.directions.describe(),
+            scope=self.directions.describe(measured.directions or None),
             environment=self._environment(),
         )
 
@@ -144,20 +206,51 @@ class Analysis:
         """The figures per radius, held against the limits."""
         return judge(self.findings, self.config)
 
+    def _settled(self, measured: Measurement) -> bool:
+        """Whether more directions would not change the verdict on any radius."""
+        config = self.config
+        limits, certainty = limits_of(config), certainty_of(config)
+        found = judge_radii(measured, measured.radii, limits, config.chosen_metrics, certainty)
+        return not any(figures.inconclusive for figures in found)
+
     @property
     def _absolute_radii(self) -> list[float]:
         config = self.config
         return absolute_radii(config.radii, config.radius_unit, self.directions.norm)
 
-    def _blocks(self) -> dict[str, Module]:
-        """The decoder's blocks by name, each as the last of the modules that make it up."""
+    @classmethod
+    def find_together(
+        cls, analyses: Sequence[Analysis], *, progress: Progress | None = None
+    ) -> list[Findings | Exception]:
+        """All that is found out about several scopes of one checkpoint, measured at once.
+
+        Args:
+            analyses: Those of the scopes, which share a checkpoint; see `beside`.
+            progress: Told (done, total) of all of them together.
+
+        Returns:
+            What was found out about each, or why it could not be measured.
+        """
+        scopes = tuple(analysis.config.scope for analysis in analyses)
+        shares = shared_progress(progress, len(analyses))
+        for analysis, share_of_it in zip(analyses, shares, strict=True):
+            analysis._at_once, analysis._progress = scopes, share_of_it
+        return together([analysis._find_with for analysis in analyses])
+
+    def _find_with(self, engine: Engine) -> Findings:
+        self._engine = engine
+        return self.findings
+
+    @_of_the_checkpoint
+    def _taps(self) -> LayerTaps:
+        """Taps on the decoder's blocks, each the last of the modules that make it up."""
         model = self.checkpoint.model
         blocks = {parts[-1]: model.get_submodule(parts[-1]) for parts in transformer_blocks(model)}
         if not blocks:
             raise ConfigError(
                 f"layer_profile: {self.checkpoint.architecture} has no repeated blocks to look at"
             )
-        return blocks
+        return LayerTaps(blocks)
 
     def _prompts(self) -> list[tuple[int, ...]]:
         return [probe.token_ids for probe in self.probes.probes]
@@ -169,10 +262,15 @@ class Analysis:
             "precision": sorted(set(self.measurement.precision)),
             "jvp_method": self.measurement.jvp_method,
             "padded_batches": self.batches is self.probes.batches,
+            **self.sharing.describe(),
             "no_forward_mode": self.measurement.no_forward_mode,
             "measured": datetime.now(timezone.utc).isoformat(timespec="seconds"),
             "reused": False,
+            "evaluations": self.measurement.evaluations,
             "seconds": round(self._seconds, 3),
+            **({"scopes_at_once": list(self._at_once)} if self._at_once else {}),
+            **({"hosts": list(current().hosts)} if not alone(current()) else {}),
+            **({"journal": self._journal.describe()} if self._journal else {}),
             "peak_memory_bytes": peak_memory(),
         }
 

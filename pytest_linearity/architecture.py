@@ -13,11 +13,15 @@ from pytest_linearity.errors import CheckpointError
 def check_architecture(directory: Path, *, trust_remote_code: bool) -> None:
     """Refuse a checkpoint whose config says that it is no causal language model.
 
+    Args:
+        directory: The checkpoint; or its `config.json` alone.
+        trust_remote_code: Whether code that comes with it may run.
+
     Raises:
         CheckpointError: If it is quantised, of an unknown kind, an encoder, or a
             sequence-to-sequence model.
     """
-    raw = read_json(directory / "config.json")
+    raw = read_json(directory if directory.is_file() else directory / "config.json")
     _refuse_quantised(directory, raw)
     remote = raw.get("auto_map")
     if trust_remote_code and isinstance(remote, dict) and "AutoModelForCausalLM" in remote:

@@ -12,11 +12,11 @@ from pytest_linearity.gate_item import GateFailure, GateTest
 from pytest_linearity.session import SESSION
 
 if TYPE_CHECKING:
-    from pytest_linearity.gate import CheckpointGroup, GateFile
+    from pytest_linearity.gate import GateFile, GateGroup
     from pytest_linearity.regression import RadiusRegression, Regression
 
 
-def baseline_tests(parent: GateFile | CheckpointGroup) -> Iterator[pytest.Item]:
+def baseline_tests(parent: GateFile | GateGroup) -> Iterator[pytest.Item]:
     """One test per radius, then one for the linearity radius; none without a baseline."""
     if parent.run.baseline is None:
         return
@@ -26,7 +26,7 @@ def baseline_tests(parent: GateFile | CheckpointGroup) -> Iterator[pytest.Item]:
 
 
 def _named(
-    kind: type[BaselineTest], parent: GateFile | CheckpointGroup, what: str, **keys: Any
+    kind: type[BaselineTest], parent: GateFile | GateGroup, what: str, **keys: Any
 ) -> pytest.Item:
     # Spelled out, as pytest 9 tells a parameter from a name only in an id that it parses.
     name = f"baseline[{what}]"

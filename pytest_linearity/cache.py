@@ -7,11 +7,11 @@ import json
 import warnings
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pytest_linearity.by_kind import rows_by_kind
-from pytest_linearity.direction_kinds import file_of
 from pytest_linearity.errors import LinearityError
+from pytest_linearity.identity import identity
 from pytest_linearity.metrics.registry import built_in
 from pytest_linearity.stored import read_findings, write_findings
 
@@ -19,30 +19,6 @@ if TYPE_CHECKING:
     from pytest_linearity.config import Config
     from pytest_linearity.findings import Findings
     from pytest_linearity.run import Measure, Run
-
-_NOT_MEASURED = {
-    "cos_threshold",
-    "relerr_threshold",
-    "metrics",
-    "limits",
-    "min_linearity_radius",
-    "baseline",
-    "max_regression",
-    "output_dir",
-    "report_filename",
-}
-"""Keys that say what is made of a measurement, or that `_measured_keys` puts in other words. All
-others are taken to matter, also new ones."""
-
-_IN_OTHER_WORDS = {
-    "model_name_or_path",
-    "model_revision",
-    "tokenizer_name_or_path",
-    "cache_dir",
-    "base_model_name_or_path",
-    "base_model_revision",
-}
-"""Keys that name files, of which the content is what matters."""
 
 
 class Cache:
@@ -79,12 +55,21 @@ class Cache:
             warnings.warn(f"the measurement is not kept for later: {error}", stacklevel=2)
         return findings
 
+    def has(self, run: Run) -> bool:
+        """Whether an earlier run has findings that can be used.
+
+        Raises:
+            LinearityError: If config, checkpoint or probes cannot be used.
+        """
+        known = all(built_in(metric.name) for metric in run.config.chosen_metrics)
+        return known and self._find(self._key(run), run.measuring) is not None
+
     def _find(self, key: str, config: Config) -> Findings | None:
         same = read_findings(self._path(key, config))
         if same is not None:
             return same
-        if config.refine:  # under other limits the crossing is elsewhere
-            return None
+        if config.refine or len(config.looks.counts) > 1:
+            return None  # under other limits the crossing is elsewhere, and so is the last look
         others = map(read_findings, sorted(self._directory.glob(f"{key}-*.found")))
         return next((found for found in others if found and _decides(found, config)), None)
 
@@ -95,41 +80,8 @@ class Cache:
 
     def _key(self, run: Run) -> str:
         """A digest of the checkpoint's content, the probes, the config, versions and device."""
-        from pytest_linearity.content import content_digest
-        from pytest_linearity.environment import device_name, versions
-
-        analysis = run.analysis
-        probes = analysis.probes
-        directory = analysis.opened.directory
-        parts = {
-            "checkpoint": content_digest(directory, self._directory / "contents.json"),
-            "probes": [probe.token_ids for probe in probes.probes],
-            "rows": probes.describe(),
-            "pad_id": probes.pad_id,
-            "config": _measured_keys(run.measuring),
-            "vectors": self._vectors(run.config),
-            "versions": versions(),
-            "device": device_name(run.config.device),
-        }
+        parts = identity(run.analysis, run.measuring, self._directory / "contents.json")
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-    def _vectors(self, config: Config) -> list[str]:
-        """Digests of the files that directions are made of."""
-        from pytest_linearity.checkpoint import base_directory
-        from pytest_linearity.content import content_digest
-
-        paths = filter(None, map(file_of, config.directions))
-        places = [config.locate(path) for path in paths]
-        if config.follows_update:
-            places.append(base_directory(config))
-        # What is missing is refused when it is read.
-        return [content_digest(p, self._directory / "contents.json") for p in places if p]
-
-
-def _measured_keys(config: Config) -> dict[str, Any]:
-    unused = _NOT_MEASURED | _IN_OTHER_WORDS
-    keys = {key: value for key, value in config.to_dict().items() if key not in unused}
-    return {**keys, "metrics": sorted(metric.name for metric in config.chosen_metrics)}
 
 
 def _decides(findings: Findings, config: Config) -> bool:

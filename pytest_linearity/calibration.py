@@ -32,7 +32,7 @@ class Calibration:
     selects: bool
     """Whether the forward makes discrete choices, as routers do."""
     widest: int
-    """Inputs plus outputs of the widest linear layer, in features."""
+    """Inputs plus outputs of the widest linear layer, in features per token."""
     tail: frozenset[Site]
     """Where the logits can see the last tokens' rows only."""
     step: float | None

@@ -157,11 +157,22 @@ def _max_length(declared: PretrainedConfig) -> int | None:
     return longest if isinstance(longest, int) and longest > 0 else None
 
 
+def config_directory(config: Config) -> Path:
+    """Where the checkpoint's config is, and its weights if they are there already.
+
+    Raises:
+        CheckpointError: If there is no such directory, and no such model on the hub.
+    """
+    return _found(
+        config, "model_name_or_path", config.checkpoint, config.model_revision, weights=False
+    )
+
+
 def _directory(config: Config) -> Path:
     return _found(config, "model_name_or_path", config.checkpoint, config.model_revision)
 
 
-def _found(config: Config, key: str, name: str, revision: str) -> Path:
+def _found(config: Config, key: str, name: str, revision: str, *, weights: bool = True) -> Path:
     """Where a checkpoint's files are, after fetching them when they are on the hub."""
     found = config.locate(name)
     if found is not None:
@@ -178,6 +189,7 @@ def _found(config: Config, key: str, name: str, revision: str) -> Path:
             revision=revision,
             cache_dir=config.cache_dir,
             code=config.trust_remote_code,
+            weights=weights,
         )
     except Exception as error:  # network, permission and protocol errors have no common base
         forbidden = "; fetching is forbidden by HF_HUB_OFFLINE" if hub.offline() else ""

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from pytest_linearity import values
-from pytest_linearity.direction_kinds import parse_directions, unreversed
+from pytest_linearity.direction_kinds import RANDOM, parse_count, parse_directions, unreversed
 from pytest_linearity.errors import ConfigError
+from pytest_linearity.looks import Looks
 from pytest_linearity.metrics import Metric
 from pytest_linearity.metrics.installed import installed_metrics
 from pytest_linearity.metrics.registry import ALWAYS, MetricSource, choose
-from pytest_linearity.scope import parse_scope
+from pytest_linearity.scope import parse_scope, parse_scopes
 from pytest_linearity.values import Parser, shown
 
 FORMATTINGS = ("alpaca", "sharegpt", "openai")
@@ -114,9 +115,14 @@ class Config:
     """Longest prompt, in tokens; a longer one keeps its end."""
     batch_size: int = _key(8, values.integer(1))
     """Prompts per forward pass."""
+    share_prefix: bool = _key(True, values.boolean)
+    """Whether the tokens that all prompts begin with are evaluated once, where the model can."""
 
-    num_directions: int = _key(8, values.integer(1))
-    """How many directions of each random kind."""
+    num_directions: int | Mapping[str, int] = _key(8, parse_count)
+    """How many directions of each random kind; or ``min`` and ``max``, between which they are drawn
+    in rounds until the verdict on every radius is settled."""
+    confidence: float = _key(0.95, values.between(0, 1))
+    """How often the interval of a mean holds that over all directions, at all looks together."""
     directions: tuple[str, ...] = _key(("gaussian",), parse_directions)
     """Kinds of directions: ``gaussian``, ``rademacher``, ``layerwise``, ``filterwise``, ``update``,
     ``gradient``, ``file:path.safetensors``; a minus before one of the last three reverses it."""
@@ -133,6 +139,8 @@ class Config:
     parameters in scope."""
     param_scope: str = _key("full", _scope)
     """Which parameters directions live on: ``full``, ``last_blocks:2``, ``attention+norms``, …"""
+    param_scopes: tuple[str, ...] | None = _key(None, parse_scopes)
+    """Several such scopes, each measured by itself; ``None`` for the one of ``param_scope``."""
     cos_threshold: float = _key(0.95, values.within(-1, 1))
     """Lowest mean cosine similarity that complies."""
     relerr_threshold: float = _key(0.20, values.within(0, math.inf))
@@ -148,6 +156,8 @@ class Config:
     """Whether to measure the last token's hidden state after every block."""
     refine: bool = _key(False, values.boolean)
     """Whether to bracket the linearity radius between two tested radii, to 5%."""
+    verdict: str = _key("mean", values.one_of("mean", "confident"))
+    """What must keep the limits: the ``mean``, or its whole interval (``confident``)."""
     min_linearity_radius: float | None = _key(None, values.positive)
     """Smallest linearity radius that passes; ``None`` when every radius must comply."""
     baseline: str | None = _key(None, values.path)
@@ -172,6 +182,8 @@ class Config:
     """The directory that relative paths are looked up in first."""
     label: str | None = None
     """What tells this checkpoint from the others of the same config; ``None`` for the only one."""
+    scope_label: str | None = None
+    """What tells this scope from the others of the same config; ``None`` for the only one."""
     metric_source: MetricSource = field(default=installed_metrics, compare=False, repr=False)
     """Where metrics come from that are not built in; asked when one is named, and not before."""
 
@@ -183,11 +195,21 @@ class Config:
                 object.__setattr__(self, key.name, self._parsed(key.name, parse, key.default))
         if self.prompts is not None and self.dataset is not None:
             raise self.error("prompts", "is given together with dataset: only one can be used")
+        if self.param_scopes is not None and self.param_scope != "full":
+            raise self.error(
+                "param_scopes", "is given together with param_scope: only one can be used"
+            )
         self._check_metrics()
         if self.follows_update and self.base_model_name_or_path is None:
             raise self.error(
                 "base_model_name_or_path",
                 "is missing: the direction update needs the model that the checkpoint was made of",
+            )
+        if self.verdict == "confident" and self.looks.most < 2 and {*RANDOM} & {*self.directions}:
+            raise self.error(
+                "verdict",
+                "confident needs an interval, which a single direction does not have: set "
+                "num_directions to 2 or more",
             )
         least = self.min_linearity_radius
         if least is not None and least > self.radii[-1]:
@@ -223,6 +245,14 @@ class Config:
     def chosen_metrics(self) -> tuple[Metric, ...]:
         """The metrics that are computed besides relative error and cosine similarity."""
         return choose((*self.metrics, *(self.limits or ())), self.metric_source)
+
+    @cached_property
+    def looks(self) -> Looks:
+        """How many directions there are each time that the figures are looked at."""
+        count = self.num_directions
+        if isinstance(count, int):
+            return Looks.planned(count, count, self.confidence)
+        return Looks.planned(count["min"], count["max"], self.confidence)
 
     @property
     def follows_update(self) -> bool:
@@ -274,6 +304,32 @@ class Config:
         from pytest_linearity.checkpoints import expand
 
         return expand(self)
+
+    @property
+    def scope(self) -> str:
+        """The one scope.
+
+        Raises:
+            ConfigError: If there are several.
+        """
+        if self.param_scopes is not None:
+            raise self.error("param_scopes", "names several scopes: take each of `runs()`")
+        return self.param_scope
+
+    def runs(self) -> tuple[Config, ...]:
+        """A config of its own for each scope of each checkpoint.
+
+        Raises:
+            ConfigError: If a pattern matches no directory, or a checkpoint is named twice.
+        """
+        from pytest_linearity.scope.several import expand_scopes
+
+        return tuple(one for each in self.checkpoints() for one in expand_scopes(each))
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What tells this checkpoint and scope from the others of the same config."""
+        return tuple(label for label in (self.label, self.scope_label) if label is not None)
 
     @property
     def report_path(self) -> Path:

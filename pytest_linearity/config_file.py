@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 SECTION = "analysis"
-_ALTERNATIVES = ("prompts", "dataset")
+_ALTERNATIVES = (("prompts", "dataset"), ("param_scopes", "param_scope"))
+"""Keys of which only one can be used."""
 _RESEMBLANCE = 0.7
 
 _REFUSED = {
@@ -68,7 +69,8 @@ def read_keys(path: Path, overrides: Sequence[str], *, known: Collection[str]) -
     concerned = {*known, *_REFUSED, *_WITHOUT_EFFECT}
     assigned = _assignments(overrides, {*concerned, *root, *section})
     tree = _tree(path, root, section, assigned, concerned)
-    unused = _unused_alternative(path, (root, section, assigned))
+    levels = (root, section, assigned)
+    unused = {key for pair in _ALTERNATIVES for key in _unused_alternative(path, pair, levels)}
     values: dict[str, Any] = {}
     for key in concerned & {str(key) for key in tree} - unused:
         value = _resolved(path, tree, key)
@@ -163,16 +165,18 @@ def _interpolation_problem(value: object, error: Exception) -> str:
     return f"{shown(value)} cannot be used: {_problem(error)}"
 
 
-def _unused_alternative(path: Path, levels: Sequence[Mapping[str, Any]]) -> set[str]:
-    """Which of ``prompts`` and ``dataset`` the later levels overrule."""
+def _unused_alternative(
+    path: Path, pair: tuple[str, str], levels: Sequence[Mapping[str, Any]]
+) -> set[str]:
+    """Which of two alternatives the later levels overrule."""
     for level in reversed(levels):
-        given = {key for key in _ALTERNATIVES if level.get(key) is not None}
+        given = {key for key in pair if level.get(key) is not None}
         if len(given) > 1:
             raise ConfigError(
-                f"{path}: prompts is given together with dataset: only one can be used"
+                f"{path}: {pair[0]} is given together with {pair[1]}: only one can be used"
             )
         if given:
-            return set(_ALTERNATIVES) - given
+            return set(pair) - given
     return set()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pytest_linearity import values
@@ -14,6 +15,33 @@ FIXED = ("update", "gradient")
 FILE = "file:"
 """What stands before the path of a direction in a file."""
 _SUFFIX = ".safetensors"
+_RANGE = {"min": 2, "max": 64}
+"""What holds of a range that names one end alone; an interval takes two directions at least."""
+
+
+def parse_count(value: Any) -> int | dict[str, int]:
+    """How many random directions: a number, or a mapping of ``min`` and ``max``.
+
+    Raises:
+        ValueError: If it is neither, or a number is out of range.
+    """
+    if not isinstance(value, Mapping):
+        return int(values.integer(1)(value))
+    for key in value:
+        if key not in _RANGE:
+            raise ValueError(f"{shown(key)} is neither min nor max")
+    ends = {**_RANGE, **{key: end for key, end in value.items() if end is not None}}
+    found = {key: _end(key, end) for key, end in ends.items()}
+    if found["min"] > found["max"]:
+        raise ValueError(f"min {found['min']} is above max {found['max']}")
+    return found
+
+
+def _end(key: str, value: Any) -> int:
+    try:
+        return int(values.integer(2)(value))
+    except ValueError as error:
+        raise ValueError(f"{key}: {error}") from None
 
 
 def parse_directions(value: Any) -> tuple[str, ...]:

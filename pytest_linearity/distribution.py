@@ -1,4 +1,4 @@
-"""What pytest-xdist makes of a session: a controller, workers, and what they share."""
+"""The part of a process in a session: pytest-xdist's controller or worker, torchrun's rank."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from pytest_linearity.crew import current
 from pytest_linearity.exchange import Exchange
 
 _EXCHANGE = "linearity_exchange"
@@ -22,11 +23,16 @@ class Distribution:
         self._config = config
         self._input: dict[str, Any] | None = getattr(config, "workerinput", None)
         self._directory: tempfile.TemporaryDirectory[str] | None = None
+        self._silent = current().rank > 0
 
     @property
     def worker(self) -> bool:
-        """Whether this process is a worker; only its controller writes and shows anything."""
-        return self._input is not None
+        """Whether another process, the controller or rank 0, writes and shows all there is."""
+        return self._input is not None or self._silent
+
+    def hush(self) -> None:
+        """Say nothing more of why this session ends: it has been said."""
+        self._silent = True
 
     @property
     def exchange(self) -> Exchange | None:
@@ -45,7 +51,7 @@ class Distribution:
                 others; those of the fixtures are read by workers alone.
         """
         if self._input is None:
-            return self._directory is None
+            return self._directory is None and not self._silent
         return not gates and self._input["workerid"] == "gw0"
 
     def admit(self, node: Any) -> None:
@@ -55,11 +61,14 @@ class Distribution:
         node.workerinput[_EXCHANGE] = self._directory.name
 
     def tell_controller(self, session: pytest.Session, message: str) -> None:
-        """End this worker for a mistake that ends all.
+        """End this process for a mistake that ends all.
 
         Raises:
-            pytest.exit.Exception: Always; a usage error would reach the controller as a crash.
+            pytest.UsageError: For a rank, without a word: rank 0 ends with the same.
+            pytest.exit.Exception: Else; a usage error would reach the controller as a crash.
         """
+        if self._input is None:
+            raise pytest.UsageError
         output: dict[str, Any] = self._config.workeroutput  # type: ignore[attr-defined]
         output[_UNUSABLE] = message
         session.shouldstop = message  # or else the controller would wait for tests to be done

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import platform
+import re
 import sys
+from pathlib import Path
 
 import torch
 
 from pytest_linearity import __version__
+from pytest_linearity.crew import current
 from pytest_linearity.errors import ConfigError
 
 
@@ -30,7 +33,7 @@ def resolve_device(device: str) -> torch.device:
         ConfigError: If the device is unknown or not present.
     """
     if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return current().own(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     try:
         chosen = torch.device(device)
         torch.empty(0, device=chosen)
@@ -39,7 +42,7 @@ def resolve_device(device: str) -> torch.device:
             f"device: {device!r} cannot be used ({str(error).splitlines()[0]}); "
             "accepted are `auto`, `cpu`, `cuda` and `cuda:N` where a GPU is present"
         ) from error
-    return chosen
+    return current().own(chosen)
 
 
 def device_name(device: str) -> str:
@@ -61,3 +64,13 @@ def peak_memory() -> int | None:
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def private_memory() -> int | None:
+    """Resident memory of this process that is no file's, in bytes; None where that is not known."""
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return None
+    found = re.search(r"RssAnon:\s+(\d+) kB", status)
+    return int(found[1]) * 1024 if found else None

@@ -27,6 +27,14 @@ class MeasurementError(LinearityError):
     """A model that cannot be measured, found while measuring."""
 
 
+class ScopeError(LinearityError):
+    """One of several scopes that cannot be measured, where others of the same checkpoint can."""
+
+
+class RanksError(LinearityError):
+    """Processes that were to measure together and cannot."""
+
+
 def failed_before(failure: BaseException) -> Exception:
     """What to raise where something is asked for again that has failed.
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from pytest_linearity import errors
 from pytest_linearity.errors import MeasurementError, failed_before
@@ -30,8 +30,15 @@ class Exchange:
         """Share through this directory, which all processes see."""
         self._directory = directory
 
-    def obtain(self, run: Run, measure: Measure) -> Findings:
+    def obtain(
+        self, run: Run, measure: Measure, also: Callable[[], Mapping[Run, Measure]] = dict
+    ) -> Findings:
         """The findings of a run, measured here if no other process has them.
+
+        Args:
+            run: The run.
+            measure: Measures it.
+            also: What other runs that has measured along, once it has; it is shared at once.
 
         Raises:
             LinearityError: If config, checkpoint or probes cannot be used, as this process or
@@ -44,7 +51,8 @@ class Exchange:
                 found = self.find(run)
                 if found is None:
                     with self._said_while_measuring(run), self._lock(_device(run)):
-                        found = self._measured(run, measure)
+                        # It may have been measured along with another while this one waited.
+                        found = self.find(run) or self._measured(run, measure, also)
         return found
 
     def find(self, run: Run) -> Findings | None:
@@ -69,7 +77,28 @@ class Exchange:
         """Whether no process has measured anything."""
         return not any(self._directory.iterdir())
 
-    def _measured(self, run: Run, measure: Measure) -> Findings:
+    def given_up(self, run: Run) -> bool:
+        """Whether the process that measured a run was killed."""
+        if not self._path(run, "begun").exists():
+            return False
+        lock = self._lock(_key(run))
+        try:
+            with lock.acquire(blocking=False):
+                return self._path(run, "begun").exists()
+        except Timeout:
+            return False  # it is still there
+
+    def _measured(
+        self, run: Run, measure: Measure, also: Callable[[], Mapping[Run, Measure]]
+    ) -> Findings:
+        try:
+            return self._shared(run, measure)
+        finally:
+            for other, measured in also().items():
+                with suppress(Exception):  # it is told where that run is asked for
+                    self._shared(other, measured)
+
+    def _shared(self, run: Run, measure: Measure) -> Findings:
         try:
             findings = measure()
         except (KeyboardInterrupt, SystemExit):
@@ -113,7 +142,8 @@ def _kind(error: Exception) -> str:
 
 def _key(run: Run) -> str:
     """Equal in all processes for the same config and checkpoint, and fit for a file's name."""
-    return hashlib.sha256(f"{run.source}\n{run.label or ''}".encode()).hexdigest()[:32]
+    what = (str(run.source), run.label or "", *([run.scope] if run.scope else []))
+    return hashlib.sha256("\n".join(what).encode()).hexdigest()[:32]
 
 
 def _device(run: Run) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from pytest_linearity.lockstep import Evaluation
 from pytest_linearity.metrics import Metric, cosine_similarity, relative_error
 from pytest_linearity.metrics.evaluation import evaluate, moved_by_rounding
 from pytest_linearity.metrics.values import MetricValues
+from pytest_linearity.pairs import Pairs
 from pytest_linearity.second_order import curvature_ratio
 
 NoiseFloor = Callable[[Tensor, torch.dtype], Tensor]
@@ -45,6 +47,7 @@ class Figures:
         self.second_derivatives: dict[tuple[int, int], Tensor] = {}
         """f''[δ, δ] by (batch, direction), Tensor [prompts, V], where it was asked for."""
         self._flips: dict[tuple[float, int, int], int] = {}
+        self._ratios: dict[tuple[int, int], Tensor] = {}
 
     def add(self, evaluation: Evaluation, change: Tensor, baseline: Tensor) -> None:
         """Take in one true change, Tensor [prompts, V]; its derivative must be known.
@@ -108,16 +111,45 @@ class Figures:
 
     def curvature_ratio(self) -> Tensor:
         """κ of all pairs, float64 Tensor [directions, prompts]."""
-        ratios = {
+        ratios = {**self._ratios, **self._own_ratios()}
+        return torch.stack(
+            [torch.cat([ratios[b, k] for b in range(self._batches)]) for k in self.directions]
+        )
+
+    def _own_ratios(self) -> dict[tuple[int, int], Tensor]:
+        return {
             pair: curvature_ratio(second, self.derivatives[pair]).cpu()
             for pair, second in self.second_derivatives.items()
         }
-        return torch.stack(
-            [
-                torch.cat([ratios[b, k] for b in range(self._batches)])
-                for k in self.directions
-            ]
-        )
+
+    def found(self, pairs: Pairs) -> dict[str, Any]:
+        """The figures of some pairs, as plain data with tensors on the CPU, for `take_over`."""
+        return {
+            "values": {at: v for at, v in self._values.items() if pairs.hold(*at[1:])},
+            "failures": {at: why for at, why in self._failures.items() if pairs.hold(*at[1:])},
+            "flips": {at: n for at, n in self._flips.items() if pairs.hold(*at)},
+            "ratios": {(b, k): v for (b, k), v in self._own_ratios().items() if pairs.of(b, k)},
+        }
+
+    def vectors(self, pairs: Pairs) -> dict[str, Any]:
+        """What later figures of some pairs are made of, likewise."""
+        return {
+            name: {(b, k): v.cpu() for (b, k), v in found.items() if pairs.of(b, k)}
+            for name, found in (
+                ("derivatives", self.derivatives),
+                ("second_derivatives", self.second_derivatives),
+            )
+        }
+
+    def take_over(self, found: Mapping[str, Any], device: torch.device) -> None:
+        """Take in what `found`, and perhaps `vectors`, gave elsewhere or at another time."""
+        self._values.update(found["values"])
+        self._failures.update(found["failures"])
+        self._flips.update(found["flips"])
+        self._ratios.update(found["ratios"])
+        for name in ("derivatives", "second_derivatives"):
+            moved = {pair: vector.to(device) for pair, vector in found.get(name, {}).items()}
+            getattr(self, name).update(moved)
 
     def stack(self, name: str, radius: float) -> Tensor:
         """One figure at one radius, float64 Tensor [directions, prompts]."""

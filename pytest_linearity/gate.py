@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 from typing import Any
 
 import pytest
@@ -16,10 +17,10 @@ from pytest_linearity.run import Run
 
 
 class GateFile(pytest.File):
-    """A config file: the tests of its checkpoint, or a group of tests for each of several."""
+    """A config file: the tests of its checkpoint, or groups of tests for several, or scopes."""
 
     runs: Sequence[Run]
-    """What the config asks for: a run per checkpoint."""
+    """What the config asks for: a run per checkpoint and scope."""
 
     @classmethod
     def of(cls, runs: Sequence[Run], parent: pytest.Collector) -> GateFile:
@@ -35,33 +36,45 @@ class GateFile(pytest.File):
 
     @property
     def run(self) -> Run:
-        """The only run, where the config names one checkpoint."""
+        """The only run, where the config names one checkpoint and scope."""
         [run] = self.runs
         return run
 
     def collect(self) -> Iterator[pytest.Item | pytest.Collector]:
         """The tests or groups; their names need no measurement."""
-        if self.runs[0].label is None:
-            yield from _tests(self)
-            return
-        for run in self.runs:
-            yield CheckpointGroup.from_parent(self, name=run.label, run=run)
+        return _members(self, 0)
 
 
-class CheckpointGroup(pytest.Collector):
-    """The tests of one of several checkpoints."""
+class GateGroup(pytest.Collector):
+    """One of several checkpoints or scopes: its tests, or a group of tests for each scope."""
 
-    def __init__(self, *, run: Run, **kwargs: Any) -> None:
-        """The group of a run."""
+    def __init__(self, *, runs: Sequence[Run], level: int, **kwargs: Any) -> None:
+        """The group of runs whose labels up to a level are the same."""
         super().__init__(**kwargs)
-        self.run = run
+        self.runs = runs
+        self._level = level
 
-    def collect(self) -> Iterator[pytest.Item]:
-        """The tests."""
-        return _tests(self)
+    @property
+    def run(self) -> Run:
+        """The only run, where the group holds tests."""
+        [run] = self.runs
+        return run
+
+    def collect(self) -> Iterator[pytest.Item | pytest.Collector]:
+        """The tests or groups."""
+        return _members(self, self._level)
 
 
-def _tests(parent: GateFile | CheckpointGroup) -> Iterator[pytest.Item]:
+def _members(parent: GateFile | GateGroup, level: int) -> Iterator[pytest.Item | pytest.Collector]:
+    """The tests of a single run, or groups by the label at a level."""
+    if level == len(parent.runs[0].config.labels):
+        yield from _tests(parent)
+        return
+    for label, runs in groupby(parent.runs, lambda run: run.config.labels[level]):
+        yield GateGroup.from_parent(parent, name=label, runs=list(runs), level=level + 1)
+
+
+def _tests(parent: GateFile | GateGroup) -> Iterator[pytest.Item]:
     """One test per radius, one for the linearity radius, and those against the baseline."""
     for radius in parent.run.config.radii:
         name = f"radius[{radius}]"

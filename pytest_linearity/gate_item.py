@@ -14,7 +14,7 @@ from pytest_linearity.run import Run
 from pytest_linearity.session import SESSION
 
 if TYPE_CHECKING:
-    from pytest_linearity.gate import CheckpointGroup, GateFile
+    from pytest_linearity.gate import GateFile, GateGroup
     from pytest_linearity.report.document import Report
 
 
@@ -56,7 +56,7 @@ class FailureLine:
 class GateTest(pytest.Item):
     """A test of the gate; the first one that runs measures for all."""
 
-    parent: GateFile | CheckpointGroup
+    parent: GateFile | GateGroup
 
     @property
     def run(self) -> Run:

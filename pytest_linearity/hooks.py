@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_linearity.crew import current, together
 from pytest_linearity.errors import LinearityError
 from pytest_linearity.gate import GateFile
 from pytest_linearity.gate_item import GateTest
 from pytest_linearity.marks import warn_of_no_effect
 from pytest_linearity.parametrization import parametrize, require_radii
 from pytest_linearity.report.files import brief
-from pytest_linearity.report.results import Measured, series_of
+from pytest_linearity.report.results import Measured, scopes_of, series_of
 from pytest_linearity.run import Run
 from pytest_linearity.session import SESSION, LinearitySession
 from pytest_linearity.upkeep import Upkeep
@@ -39,10 +40,12 @@ class LinearityHooks:
         except LinearityError as error:
             raise pytest.UsageError(str(error)) from None
         try:
-            gates = self._session.gates
+            together(current(), "reading the config", lambda: len(self._session.gates))
         except LinearityError as error:
+            self._session.unusable = error
             self._session.close()
-            raise pytest.UsageError(str(error)) from None
+            raise self._session.usage_error(str(error)) from None
+        gates = self._session.gates
         self._gates = {path: list(runs) for path, runs in groupby(gates, lambda run: run.source)}
         self._upkeep = Upkeep(self._session)
         if self._gates and config.args_source is not config.ArgsSource.ARGS:
@@ -148,12 +151,12 @@ class LinearityHooks:
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, object, object]:
         """Write all files before anything is said of them."""
-        unwritten: LinearityError | None = None
         try:
             self._session.finish()
         except LinearityError as error:
-            unwritten = error
+            self._session.unwritten = error
         result = yield
+        unwritten = self._session.unwritten
         if unwritten is not None and self._session.unusable is None:
             raise pytest.UsageError(str(unwritten))
         return result
@@ -173,20 +176,25 @@ class LinearityHooks:
         reported = [run for run in self._session.runs if run.reported]
         if not reported or terminalreporter.verbosity < -1:
             return
-        terminalreporter.section("linearity")
-        for run in reported:
-            terminalreporter.write(_figures(run, terminalreporter))
+        terminalreporter.write_sep("=", "linearity")
+        for number, run in enumerate(reported):
+            terminalreporter.write("\n" * (number > 0) + _figures(run, terminalreporter))
             if run.compared:
                 terminalreporter.write(_comparison(run, terminalreporter))
         for series in series_of(self._session.results):
-            terminalreporter.write(_series(series, terminalreporter))
+            terminalreporter.write("\n" + _series(series, terminalreporter))
+        for scopes in scopes_of(self._session.results):
+            terminalreporter.write("\n" + _scopes(scopes, terminalreporter))
         for line in self._session.written.lines:
             terminalreporter.write_line(line)
 
 
 def _gate_line(runs: Sequence[Run]) -> str:
     first = runs[0]
-    several = f", {len(runs)} checkpoints" if first.label is not None else ""
+    checkpoints = {run.label for run in runs} - {None}
+    scopes = {run.scope for run in runs} - {None}
+    several = f", {len(checkpoints)} checkpoints" if checkpoints else ""
+    several += f", {len(scopes)} scopes" if scopes else ""
     return f"{first.config_name}{several}, r = {', '.join(map(str, first.config.radii))}"
 
 
@@ -209,6 +217,12 @@ def _series(series: Sequence[Measured], reporter: pytest.TerminalReporter) -> st
     from pytest_linearity.report.series import render_series
 
     return render_series(series, **_style(reporter))
+
+
+def _scopes(scopes: Sequence[Measured], reporter: pytest.TerminalReporter) -> str:
+    from pytest_linearity.report.scopes import render_scopes
+
+    return render_scopes(scopes, **_style(reporter))
 
 
 def _style(reporter: pytest.TerminalReporter) -> Style:

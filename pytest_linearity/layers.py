@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from pytest_linearity.lockstep.evaluation import Evaluation, current
 from pytest_linearity.metrics import cosine_similarity, relative_error
+from pytest_linearity.pairs import Pairs
 
 Logits = Callable[[], Tensor]
 
@@ -33,6 +34,9 @@ class LayerTaps:
         """
         self._blocks = blocks
         self._open: dict[Any, _Tapped] = {}
+        self._tapped: dict[int, _TappedLogits] = {}
+        self._handles: list[Any] = []
+        self._holders = 0
         self._widths: list[int] = []
         self.names: tuple[str, ...] = ()
         """The taps in the order they were passed, once a forward has run. A block that runs
@@ -40,14 +44,18 @@ class LayerTaps:
 
     @contextmanager
     def attached(self) -> Iterator[None]:
-        """Look at the blocks for a while."""
-        handles = [
-            block.register_forward_hook(self._hook(name)) for name, block in self._blocks.items()
-        ]
+        """Look at the blocks for a while; several measurements that overlap look at them once."""
+        if not self._holders:
+            self._handles = [
+                block.register_forward_hook(self._hook(name))
+                for name, block in self._blocks.items()
+            ]
+        self._holders += 1
         try:
             yield
         finally:
-            for handle in handles:
+            self._holders -= 1
+            for handle in self._handles if not self._holders else ():
                 handle.remove()
 
     def tapped(self, logits: Logits) -> Logits:
@@ -57,9 +65,10 @@ class LayerTaps:
             logits: The batch's call, with an attribute `needed`; see `passes.Logits`.
 
         Returns:
-            A call that returns a Tensor [prompts, V + Σ hidden], to be taken apart by `split`.
+            A call that returns a Tensor [prompts, V + Σ hidden], to be taken apart by `split`; the
+            same one for the same call.
         """
-        return _TappedLogits(self, logits)
+        return self._tapped.setdefault(id(logits), _TappedLogits(self, logits))
 
     def split(self, output: Tensor) -> list[Tensor]:
         """The logits and the hidden states, one Tensor [prompts, …] each."""
@@ -167,6 +176,30 @@ class LayerFigures:
         """All figures, for radii and directions that have been measured."""
         stacked = torch.stack([self._at(radius, directions) for radius in radii], dim=1)
         return LayerProfile(self.taps.names, stacked[0], stacked[1])
+
+    def found(self, pairs: Pairs) -> dict[str, Any]:
+        """The figures of some pairs, as plain data with tensors on the CPU, for `take_over`."""
+        return {
+            "names": self.taps.names,
+            "values": {at: figures for at, figures in self._values.items() if pairs.hold(*at)},
+        }
+
+    def vectors(self, pairs: Pairs) -> dict[str, Any]:
+        """What later figures of some pairs are made of, likewise."""
+        return {
+            "derivatives": {
+                (b, k): [hidden.cpu() for hidden in all_hidden]
+                for (b, k), all_hidden in self.derivatives.items()
+                if pairs.of(b, k)
+            }
+        }
+
+    def take_over(self, found: Mapping[str, Any], device: torch.device) -> None:
+        """Take in what `found`, and perhaps `vectors`, gave elsewhere or at another time."""
+        self.taps.names = self.taps.names or found["names"]
+        self._values.update(found["values"])
+        for pair, hidden in found.get("derivatives", {}).items():
+            self.derivatives[pair] = [derivative.to(device) for derivative in hidden]
 
     def _at(self, radius: float, directions: Sequence[int]) -> Tensor:
         """Both figures at one radius, Tensor [2, blocks, directions, prompts]."""

@@ -35,7 +35,11 @@ class LastTokenLogits:
 
     def __call__(self) -> Tensor:
         """The last-token logits, Tensor [prompts, V]."""
-        output = self.model(**self.inputs)
+        return self.run(self.inputs)
+
+    def run(self, inputs: Mapping[str, Any]) -> Tensor:
+        """The last-token logits of a forward with these arguments, Tensor [prompts, V]."""
+        output = self.model(**inputs)
         logits: Tensor = output.logits if hasattr(output, "logits") else output[0]
         return logits[torch.arange(len(self.column), device=logits.device), self.column]
 

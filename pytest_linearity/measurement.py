@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import isfinite
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from pytest_linearity.calibration import Calibration, calibrate
+from pytest_linearity.crew import Crew, Solo, together
 from pytest_linearity.directions import Directions
+from pytest_linearity.engine import Engine
 from pytest_linearity.guards import readable_out_of_memory, sigterm_interrupts
+from pytest_linearity.journal.folder import Journal
+from pytest_linearity.journal.rounds import calibrated, calibration_of
 from pytest_linearity.layers import LayerFigures, LayerProfile, LayerTaps
 from pytest_linearity.metrics import Metric
 from pytest_linearity.metrics.values import MetricValues
 from pytest_linearity.pages import kept_pages
 from pytest_linearity.passes import Logits, Progress
+from pytest_linearity.prefix_check import check_prefix, plain
 from pytest_linearity.refinement import Refinement, refine
 from pytest_linearity.verdict import Limits
-from pytest_linearity.work import Work
+from pytest_linearity.work import Work, share_of
+
+Enough: TypeAlias = "Callable[[Measurement], bool]"
+"""Says whether the directions measured so far are enough."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +62,10 @@ class Measurement:
     """The crossing between two radii, bracketed; None if not asked for, or if there is none."""
     kinds: tuple[str, ...] = ()
     """The kind of each direction; empty where they are all of one."""
+    directions: tuple[int, ...] = ()
+    """Which of the planned directions each row is; empty where they are all there."""
+    evaluations: int = 0
+    """Evaluations of one batch each, baselines and JVPs included, by this process."""
     metrics: Mapping[str, Tensor] = field(default_factory=dict)
     """Further metrics by name, float64 Tensors [radii, directions, prompts]; ``nan`` where a
     metric's function gave no figure."""
@@ -112,10 +125,15 @@ def measure(
     calibration: Logits | None = None,
     limits: Limits | None = None,
     second_order: bool = False,
-    blocks: Mapping[str, nn.Module] | None = None,
+    blocks: Mapping[str, nn.Module] | LayerTaps | None = None,
     refined: bool = False,
     metrics: Sequence[Metric] = (),
+    rounds: Sequence[Sequence[int]] | None = None,
+    enough: Enough | None = None,
     progress: Progress | None = None,
+    engine: Engine | None = None,
+    crew: Crew | None = None,
+    journal: Journal | None = None,
 ) -> Measurement:
     """Compare a model's true change along directions with its first-order prediction.
 
@@ -139,11 +157,18 @@ def measure(
             direction, in float64.
         blocks: Modules whose output's last tokens are compared like the logits, by the name they
             are reported under; each must return a Tensor [prompts, tokens, hidden], or a tuple
-            that starts with one. `logits` must then have the attribute `needed`.
+            that starts with one. `logits` must then have the attribute `needed`. Measurements that
+            run together must be given the same `LayerTaps`.
         refined: Whether the crossing of `limits` between two radii is looked for.
         metrics: What is computed besides relative error and cosine similarity; `find_metric` gives
             those that are built in.
+        rounds: Which directions are measured one round after another, each in one of them; None
+            measures all at once. Every round costs one more baseline.
+        enough: Asked between two rounds whether the figures so far will do; None never asks.
         progress: Told (done, total) as parameters are served.
+        engine: Runs the evaluations; None runs them at once. See `together`.
+        crew: The ranks that measure together, with the same arguments; None is this process alone.
+        journal: Where results are kept as they come, and are taken from; None for nowhere.
 
     Returns:
         The figures of all (radius, direction, prompt).
@@ -155,25 +180,58 @@ def measure(
     batches = [logits] if callable(logits) else list(logits)
     _check(batches, radii, precision)
     place = torch.device(device) if device is not None else next(model.parameters()).device
-    taps = LayerTaps(blocks or {})
+    taps = blocks if isinstance(blocks, LayerTaps) else LayerTaps(blocks or {})
     layers = LayerFigures(taps, len(batches)) if blocks else None
     refinement = None
     with sigterm_interrupts(), readable_out_of_memory(), kept_pages():
-        known = calibrate(model, calibration or batches[0], directions, min(radii), place)
-        work = Work(model, batches, directions, known, place, precision, layers, progress, metrics)
+        small = calibration or batches[0]
+        ranks = crew or Solo()
+        known = _calibrated_by_one(
+            ranks,
+            journal,
+            lambda: calibrate(model, plain(small), directions, min(radii), place),
+        )
+        check_prefix(model, batches, small, directions, min(radii), known, place)
+        work = Work(
+            model,
+            batches,
+            directions,
+            known,
+            place,
+            precision,
+            layers,
+            metrics,
+            engine,
+            ranks,
+            journal,
+        )
         with taps.attached():
-            work.measure(range(directions.count), radii, second_order=second_order)
-            work.settle(limits)
+            planned = [list(range(directions.count))] if rounds is None else rounds
+            for number, ks in enumerate(planned):
+                if number and enough and enough(_collect(radii, work, known, metrics)):
+                    break
+                part = share_of(progress, number, len(planned))
+                work.measure(ks, radii, second_order=second_order, progress=part)
+                work.settle(limits)
             if refined and limits is not None:
                 refinement = refine(work, radii, limits)
-    measured = _collect(radii, work, known, metrics)
     return replace(
-        measured,
+        _collect(radii, work, known, metrics),
         curvature_ratio=work.figures.curvature_ratio() if second_order else None,
         layers=layers.profile(radii, work.figures.directions) if layers else None,
         refinement=refinement,
-        kinds=work.kinds,
     )
+
+
+def _calibrated_by_one(
+    crew: Crew, journal: Journal | None, calibrate: Callable[[], Calibration]
+) -> Calibration:
+    """What one rank finds out for all, as all must decide alike."""
+    found = together(
+        crew, "calibration", lambda: None if crew.rank else calibrated(journal, calibrate)
+    )[0]
+    assert found is not None
+    return calibration_of(found)
 
 
 def _collect(
@@ -196,6 +254,9 @@ def _collect(
         noise_floor=tuple(floors),
         jvp_method=known.jvp_method,
         no_forward_mode=known.no_forward_mode,
+        kinds=work.kinds,
+        directions=tuple(figures.directions),
+        evaluations=work.evaluations,
         routing_flips=tuple(figures.flips(r) for r in radii) if known.selects else None,
         metrics={name: torch.stack([at.values for at in c]) for name, c in columns.items()},
         metric_noise={name: torch.stack([at.noise for at in c]) for name, c in columns.items()},

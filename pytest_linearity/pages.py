@@ -23,18 +23,25 @@ def kept_pages() -> Iterator[None]:
 
     Evaluations allocate and free the same few sizes over and over. Given back each time, every
     page is cleared and mapped anew, which takes longer than the arithmetic done on it. Does nothing
-    where the C library is not glibc.
+    where the C library is not glibc. Where several such times overlap, the last one ends them all.
     """
+    global _keeping
     libc = _glibc()
     if libc is None:
         yield
         return
+    _keeping += 1
     _set(libc, _KEPT)
     try:
         yield
     finally:
-        _set(libc, _USUAL)
-        libc.malloc_trim(0)
+        _keeping -= 1
+        if not _keeping:
+            _set(libc, _USUAL)
+            libc.malloc_trim(0)
+
+
+_keeping = 0
 
 
 def _set(libc: Any, values: dict[int, int]) -> None:

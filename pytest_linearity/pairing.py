@@ -6,12 +6,14 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pytest_linearity.common_directions import counts_by_kind
 from pytest_linearity.errors import ConfigError
 from pytest_linearity.report.document import Report
 from pytest_linearity.values import shown
 
-_KEYS = ("param_scope", "num_directions", "seed", "directions", "radius_unit")
-"""Keys of the config that say, with the checkpoint's parameters, which directions these are."""
+_KEYS = ("param_scope", "seed", "directions", "radius_unit")
+"""Keys of the config that say, with the checkpoint's parameters, which directions these are, and
+not how many: those that both have can be compared."""
 
 _BEFORE = {"directions": ["gaussian"], "radius_unit": "absolute"}
 """What held before there was a key for it."""
@@ -177,14 +179,18 @@ def _shape_differences(report: Report, baseline: Report) -> list[str]:
     found = []
     for figures in report.radii:
         key = str(figures.radius)
-        here, there = (_shape(one.pairs[key]["relative_error"]) for one in (report, baseline))
+        here, there = (_prompts(one.pairs[key]["relative_error"]) for one in (report, baseline))
         if here != there:
-            found.append(_difference(f"directions x prompts at r={key}", here, there))
+            found.append(_difference(f"prompts of a direction at r={key}", here, there))
+    for name, one in (("this report", report), ("the baseline", baseline)):
+        declared = sum(counts_by_kind(one).values())
+        if any(len(pairs["relative_error"]) != declared for pairs in one.pairs.values()):
+            found.append(f"{name} has not {declared} directions at every radius")
     return found
 
 
-def _shape(rows: Sequence[Sequence[Any]]) -> str:
-    return f"{len(rows)} x {len(rows[0]) if rows else 0}"
+def _prompts(rows: Sequence[Sequence[Any]]) -> int:
+    return len(rows[0]) if rows else 0
 
 
 def _difference(what: str, here: object, there: object) -> str:

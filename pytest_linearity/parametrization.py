@@ -1,4 +1,4 @@
-"""Which checkpoints, limits and radii each of a project's own tests runs on."""
+"""Which checkpoints, scopes, limits and radii each of a project's own tests runs on."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pytest_linearity.run import Run
 
 
 def parametrize(metafunc: pytest.Metafunc, runs: Sequence[Run]) -> None:
-    """Run a test that asks for the fixtures once per checkpoint, and per radius if it asks for one.
+    """Run a test that asks for the fixtures once per checkpoint, scope, and radius if asked for.
 
     Args:
         metafunc: The test, as pytest collects it.
@@ -41,14 +41,9 @@ def parametrize(metafunc: pytest.Metafunc, runs: Sequence[Run]) -> None:
 
 
 def _ids(runs: Sequence[Run]) -> dict[Run, list[str]]:
-    """Config and checkpoint of each run, as far as a config or checkpoint is one of several."""
+    """Config, checkpoint and scope of each run, as far as it is one of several."""
     several = len({run.source for run in runs}) > 1
-    return {
-        run: [
-            name for name in (run.config_name if several else None, run.label) if name is not None
-        ]
-        for run in runs
-    }
+    return {run: [*([run.config_name] if several else []), *run.config.labels] for run in runs}
 
 
 def require_radii(items: Iterable[pytest.Item]) -> None:

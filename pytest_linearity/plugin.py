@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -18,6 +20,9 @@ from pytest_linearity.fixtures import (
     linearity_result,
     linearity_tokenizer,
 )
+
+if TYPE_CHECKING:
+    from pytest_linearity.ranks.place import Place
 
 __all__ = [
     "_linearity_run",
@@ -37,6 +42,7 @@ _USELESS_ALONE = (
     "--linearity-report",
     "--linearity-set",
     "--linearity-cache",
+    "--linearity-resume",
     "--linearity-markdown",
     "--linearity-html",
     "--linearity-plot",
@@ -96,6 +102,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "and versions are unchanged",
     )
     group.addoption(
+        "--linearity-resume",
+        type=Path,
+        metavar="DIR",
+        help="keep results in this directory as they come, and go on from what a run that was "
+        "killed has left there",
+    )
+    group.addoption(
         "--linearity-markdown",
         type=Path,
         metavar="PATH",
@@ -140,6 +153,11 @@ def pytest_configure(config: pytest.Config) -> None:
         from pytest_linearity.hooks import LinearityHooks
         from pytest_linearity.junit import JUnitProperties
 
+        place = _place()
+        if place is not None:
+            from pytest_linearity.rank_session import RankSession
+
+            config.pluginmanager.register(RankSession(config, place), "linearity_ranks")
         if config.getoption("--linearity-baseline") and not config.getoption("--linearity-config"):
             raise pytest.UsageError(
                 "--linearity-baseline: there is no gate to compare; give --linearity-config"
@@ -153,3 +171,14 @@ def pytest_configure(config: pytest.Config) -> None:
                 f"{option}: there is no config to use it on; give --linearity-config "
                 "or the ini key linearity_config"
             )
+
+
+def _place() -> Place | None:
+    """The place of this process among those of torchrun, if that has started it."""
+    from pytest_linearity.errors import LinearityError
+    from pytest_linearity.ranks.place import Place
+
+    try:
+        return Place.of(os.environ)
+    except LinearityError as error:
+        raise pytest.UsageError(str(error)) from None

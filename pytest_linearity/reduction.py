@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from pytest_linearity.figures import Figures
 from pytest_linearity.layers import LayerFigures
 from pytest_linearity.lockstep import Evaluation
 from pytest_linearity.lockstep.dual import unpack_dual
+from pytest_linearity.lockstep.evaluation import PREFIX
 from pytest_linearity.lockstep.tail import TailMismatch
 from pytest_linearity.second_order import second_derivative
 from pytest_linearity.selections import Selections, flips
@@ -142,14 +144,19 @@ class Reduction:
         self._figures.add(evaluation, change, self._parts(baseline)[0])
         if self._layers is not None:
             self._layers.add(evaluation, hidden)
-        self._count_flips(evaluation)
+        self._count_flips(evaluation, len(output))
         return True
 
-    def _count_flips(self, evaluation: Evaluation) -> None:
+    def _count_flips(self, evaluation: Evaluation, prompts: int) -> None:
         if self._selects:
             ours = self._selections[Evaluation(evaluation.batch)]
             theirs = self._selections.pop(evaluation)
-            self._figures.add_flips(evaluation, flips(ours, theirs, self._real(evaluation.batch)))
+            count = flips(ours, theirs, self._real(evaluation.batch))
+            # What a shared prefix chooses, every prompt would have chosen on its own.
+            prefix = self._selections.get(replace(evaluation, batch=PREFIX))
+            if prefix is not None:
+                count += prompts * flips(self._selections[Evaluation(PREFIX)], prefix)
+            self._figures.add_flips(evaluation, count)
 
     def _parts(self, output: Tensor) -> list[Tensor]:
         return [output] if self._layers is None else self._layers.taps.split(output)

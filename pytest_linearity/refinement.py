@@ -9,7 +9,7 @@ from math import sqrt
 from pytest_linearity.verdict import Limits, judge_radius
 from pytest_linearity.work import Work
 
-_WIDTH = 1.05
+WIDTH = 1.05
 """Ratio of the two ends at which the crossing is known well enough."""
 
 
@@ -43,7 +43,7 @@ def refine(work: Work, radii: Sequence[float], limits: Limits) -> Refinement | N
     low = complying[-1]
     high = tested[tested.index(low) + 1]
     evaluated: list[float] = []
-    while high / low > _WIDTH:
+    while high / low > WIDTH:
         middle = sqrt(low * high)
         work.add(middle, limits)
         evaluated.append(middle)

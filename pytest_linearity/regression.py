@@ -6,19 +6,22 @@ chance there is lies in the draw of the directions, and cancels as far as both s
 
     d_k = mean_p (ε'_kp − ε_kp),    d̄ ± t_{0.975, K−1} · s / √K,
 
-is Student's two-sided 95% interval of the mean difference over K directions (W. S. Gosset, The
-probable error of a mean, 1908), s being the sample standard deviation of the d_k.
+is Student's two-sided 95% interval of the mean difference over K directions; see `confidence`.
+Where one run has measured more directions than the other, those count that both have.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from pytest_linearity.common_directions import Rows, common_rows, counts_by_kind
+from pytest_linearity.confidence import mean_interval
 from pytest_linearity.pairing import require_same_pairs
-from pytest_linearity.report.document import RadiusFigures, Report
+from pytest_linearity.rejudged import ReportLimits, radius_under
+from pytest_linearity.report.document import Report
 
 if TYPE_CHECKING:
     import numpy as np
@@ -89,6 +92,16 @@ class Regression:
     """Whether the baseline was measured with other limits than this run's."""
     max_regression: float
     """How much a mean relative error may grow, as a part of the baseline's."""
+    directions: int | None = None
+    """How many directions both have, where one has more of them; None where they are the same."""
+
+    @property
+    def basis(self) -> str:
+        """On what both are judged, where that is not how each was; nothing where it is."""
+        parts = ["by this run's limits"] if self.rejudged else []
+        if self.directions is not None:
+            parts.append(f"on the {self.directions} directions that both have")
+        return f"judged {', '.join(parts)}" if parts else ""
 
     @property
     def passed(self) -> bool:
@@ -105,7 +118,7 @@ class Regression:
         """Why the linearity radius has regressed, as a line for people; None where it has not."""
         if not self.radius_fell:
             return None
-        by = " (judged by this run's limits)" if self.rejudged else ""
+        by = f" ({self.basis})" if self.basis else ""
         reached = "none" if self.linearity_radius is None else self.linearity_radius
         return f"linearity radius {reached} fell below the baseline's {self.baseline_radius}{by}"
 
@@ -147,65 +160,45 @@ def compare(
         BaselineMismatch: If the reports are not about the same pairs.
     """
     require_same_pairs(report, baseline, name)
-    limits = [_limits(one) for one in (report, baseline)]
+    limits = [ReportLimits.of(one) for one in (report, baseline)]
     rejudged = limits[0] != limits[1]
     # Only by what both have measured can one be held against the other.
     unknown = limits[0].metrics.keys() - baseline.radii[0].metrics.keys()
     common = limits[0].without(unknown)
+    rows = common_rows(report, baseline)
+    fewer = counts_by_kind(report) != counts_by_kind(baseline)
+    means = fewer or _verdict(report) != _verdict(baseline)
+    radii = [
+        radius_under(one, common, kept if fewer else None) if judged else one.linearity_radius
+        for one, kept, judged in (
+            (report, rows[0], means or bool(unknown)),
+            (baseline, rows[1], means or rejudged),
+        )
+    ]
     return Regression(
-        radii=tuple(_compared(report, baseline, f.radius, max_regression) for f in report.radii),
-        baseline_radius=_judged(baseline, common) if rejudged else baseline.linearity_radius,
-        linearity_radius=_judged(report, common) if unknown else report.linearity_radius,
+        radii=tuple(
+            _compared(report, baseline, f.radius, rows, max_regression) for f in report.radii
+        ),
+        baseline_radius=radii[1],
+        linearity_radius=radii[0],
         rejudged=rejudged,
         max_regression=max_regression,
+        directions=len(rows[0]) if fewer else None,
     )
 
 
-@dataclass(frozen=True)
-class _Limits:
-    """What a report is judged by."""
-
-    relative_error: float
-    """Largest mean relative error."""
-    cosine_similarity: float
-    """Smallest mean cosine similarity."""
-    metrics: Mapping[str, float]
-    """Limits of further metrics, by name."""
-
-    def without(self, names: Collection[str]) -> _Limits:
-        """The limits without those of some metrics."""
-        return replace(self, metrics={n: v for n, v in self.metrics.items() if n not in names})
-
-
-def _limits(report: Report) -> _Limits:
-    config, metrics = report.config, report.radii[0].metrics
-    return _Limits(
-        config["relerr_threshold"],
-        config["cos_threshold"],
-        {name: found.limit for name, found in metrics.items() if found.limit is not None},
-    )
-
-
-def _judged(report: Report, limits: _Limits) -> float | None:
-    def complies(figures: RadiusFigures) -> bool:
-        error, cosine = figures.mean_relative_error, figures.mean_cosine_similarity
-        if error is None or cosine is None:
-            return False
-        return (
-            max(error, figures.noise_floor or 0.0) <= limits.relative_error
-            and cosine >= limits.cosine_similarity
-            and all(figures.metrics[name].keeps(v) for name, v in limits.metrics.items())
-        )
-
-    return max((f.radius for f in report.radii if complies(f)), default=None)
+def _verdict(report: Report) -> str:
+    return str(report.config.get("verdict", "mean"))
 
 
 def _compared(
-    report: Report, baseline: Report, radius: float, max_regression: float
+    report: Report, baseline: Report, radius: float, rows: Rows, max_regression: float
 ) -> RadiusRegression:
     import numpy as np
 
-    now, then = (_errors(one, radius) for one in (report, baseline))
+    now, then = (
+        _errors(one, radius, kept) for one, kept in zip((report, baseline), rows, strict=True)
+    )
     found = _paired(radius, now, then)
     lost = int((np.isfinite(then) & ~np.isfinite(now)).sum())
     if lost:
@@ -219,11 +212,11 @@ def _compared(
     return replace(found, status=status, reason=reason)
 
 
-def _errors(report: Report, radius: float) -> Figures:
-    """ε of every pair, [directions, prompts]; NaN where it is not finite."""
+def _errors(report: Report, radius: float, rows: Sequence[int]) -> Figures:
+    """ε of every pair along some directions, [directions, prompts]; NaN where it is not finite."""
     import numpy as np
 
-    return np.array(report.pairs[str(radius)]["relative_error"], dtype=np.float64)
+    return np.array(report.pairs[str(radius)]["relative_error"], dtype=np.float64)[rows]
 
 
 def _paired(radius: float, now: Figures, then: Figures) -> RadiusRegression:
@@ -237,7 +230,7 @@ def _paired(radius: float, now: Figures, then: Figures) -> RadiusRegression:
         status="not compared",
         baseline=float(earlier.mean()) if len(earlier) else None,
         current=float(current.mean()) if len(current) else None,
-        interval=_interval(current - earlier),
+        interval=mean_interval((current - earlier).tolist(), _CONFIDENCE),
         pairs=int(both.sum()),
         undefined=int((~both).sum()),
     )
@@ -249,19 +242,6 @@ def _by_direction(errors: Figures, defined: NDArray[np.bool_]) -> Figures:
 
     rows = zip(errors, defined, strict=True)
     return np.array([row[mask].mean() for row, mask in rows if mask.any()])
-
-
-def _interval(differences: Figures) -> tuple[float, float] | None:
-    """Student's interval of the mean; None for fewer than two directions."""
-    count = len(differences)
-    if count < 2:
-        return None
-    from scipy.special import stdtrit
-
-    quantile = float(stdtrit(count - 1, (1 + _CONFIDENCE) / 2))
-    half = quantile * float(differences.std(ddof=1)) / math.sqrt(count)
-    mean = float(differences.mean())
-    return mean - half, mean + half
 
 
 def _rounding(report: Report, radius: float) -> float:

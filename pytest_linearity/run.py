@@ -1,4 +1,4 @@
-"""One checkpoint's run: measured once, reported once."""
+"""The run of one checkpoint and scope: measured once, reported once."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from pytest_linearity.errors import failed_before
+from pytest_linearity.journal.places import journal_lines
 from pytest_linearity.progress import ProgressBar
 from pytest_linearity.report.files import brief
 from pytest_linearity.report.results import Measured, title
@@ -18,6 +19,7 @@ from pytest_linearity.report.results import Measured, title
 if TYPE_CHECKING:
     from pytest_linearity.analysis import Analysis
     from pytest_linearity.baseline import Baseline
+    from pytest_linearity.companions import Companions
     from pytest_linearity.config import Config
     from pytest_linearity.findings import Findings
     from pytest_linearity.measurement import Measurement
@@ -31,12 +33,15 @@ Measure: TypeAlias = "Callable[[], Findings]"
 class Store(Protocol):
     """A place where the findings of a run may already lie."""
 
+    def has(self, run: Run) -> bool:
+        """Whether something lies there."""
+
     def obtain(self, run: Run, measure: Measure) -> Findings:
         """What lies there, or else what `measure` gives, kept for others."""
 
 
 class Run:
-    """What one config asks for of one checkpoint, done when first needed and never twice."""
+    """What one config asks for of one checkpoint in one scope, done when first needed and once."""
 
     def __init__(
         self,
@@ -47,25 +52,36 @@ class Run:
         bar: ProgressBar | None = None,
         store: Store | None = None,
         baseline: Baseline | None = None,
+        companions: Companions | None = None,
+        journal: Path | None = None,
     ) -> None:
         """Nothing is loaded yet, and torch is not imported.
 
         Args:
-            config: What to measure; names one checkpoint.
+            config: What to measure; names one checkpoint and one scope.
             name: How the config is called wherever it is shown.
             report_path: Where the JSON report is written; None to write none.
             bar: Shows the progress of the measurement.
             store: Where findings may already lie.
             baseline: What the report is compared with.
+            companions: The runs of all scopes of this checkpoint, if there are several; this one
+                becomes one of them.
+            journal: The directory where results are kept as they come; None for nowhere.
         """
         self.config = config
         self.config_name = name
         self.report_path = report_path
         self.baseline = baseline
-        self._bar = bar or ProgressBar(None, name)
+        self.journal = journal
+        self.bar = bar or ProgressBar(None, name)
         self._store = store
         self._failure: BaseException | None = None
         self._more_radii: set[float] = set()
+        self.companions = companions
+        self.expected = True
+        """Whether a test is going to ask for it; if not, it is not measured along with others."""
+        if companions is not None:
+            companions.runs.append(self)
 
     @property
     def label(self) -> str | None:
@@ -73,9 +89,14 @@ class Run:
         return self.config.label
 
     @property
+    def scope(self) -> str | None:
+        """What tells the scope from the others of its config; None for the only one."""
+        return self.config.scope_label
+
+    @property
     def name(self) -> str:
         """How the run is called wherever it is shown."""
-        return title(self.config_name, self.label)
+        return title(self.config_name, self.label, self.scope)
 
     @property
     def source(self) -> Path:
@@ -129,7 +150,13 @@ class Run:
         """Checkpoint, probes and directions, each made on first use."""
         from pytest_linearity.analysis import Analysis
 
-        return Analysis(self.measuring, progress=self._bar)
+        if self.companions is not None:
+            analysis = self.companions.analysis_of(self)
+        else:
+            analysis = Analysis(self.measuring, progress=self.bar)
+        if self.journal is not None:
+            analysis.keep_journal(self.journal)
+        return analysis
 
     def release(self) -> bool:
         """Let go of the model, if it is loaded; it is loaded again if it is asked for after all."""
@@ -151,15 +178,27 @@ class Run:
                 warnings.simplefilter("ignore", DeprecationWarning)
                 warnings.simplefilter("ignore", FutureWarning)
                 store = self._store
-                return store.obtain(self, self._measure) if store else self._measure()
+                return store.obtain(self, self.measure) if store else self.measure()
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException as error:  # a timeout that pytest raises is no Exception
             self._failure = error
             raise
 
-    def _measure(self) -> Findings:
-        with self._bar:
+    @property
+    def stored(self) -> bool:
+        """Whether the findings lie somewhere already."""
+        return self._store is not None and self._store.has(self)
+
+    def measure(self) -> Findings:
+        """What is found out now, whatever lies in the store.
+
+        Raises:
+            LinearityError: If config, checkpoint or probes cannot be used.
+        """
+        with self.bar:
+            if self.companions is not None:
+                return self.companions.find(self)
             if self.baseline is not None:
                 self.baseline.require_same_inputs(self.analysis)
             return self.analysis.findings
@@ -232,7 +271,9 @@ class Run:
     def result(self) -> Measured:
         """The report with what it is a report of."""
         regression = self.regression if self.compared else None
-        return Measured(self.config_name, self.label, self.step, self.report, regression)
+        return Measured(
+            self.config_name, self.label, self.step, self.report, regression, scope=self.scope
+        )
 
     def provenance(self) -> list[str]:
         """Lines that say where the figures come from, and where their report is."""
@@ -240,6 +281,7 @@ class Run:
         lines = []
         if environment.get("reused"):
             lines.append(f"measured {environment['measured']}, reused from the cache")
+        lines += journal_lines(environment)
         if self.report_path is not None:
             lines.append(f"report: {brief(self.report_path)}")
         if self.baseline is not None and self.baseline.missing:

@@ -14,8 +14,17 @@ from typing import TYPE_CHECKING, TextIO
 
 import pytest
 
+from pytest_linearity.companions import Companions
+from pytest_linearity.crew import current, together
 from pytest_linearity.distribution import Distribution
-from pytest_linearity.errors import CheckpointError, ConfigError, LinearityError, MeasurementError
+from pytest_linearity.errors import (
+    CheckpointError,
+    ConfigError,
+    LinearityError,
+    MeasurementError,
+    ScopeError,
+)
+from pytest_linearity.journal.places import journal_places
 from pytest_linearity.progress import ProgressBar
 from pytest_linearity.report.files import brief
 from pytest_linearity.report.outputs import Outputs, Written
@@ -24,6 +33,7 @@ from pytest_linearity.run import Run
 
 if TYPE_CHECKING:
     from pytest_linearity.baseline import Baseline
+    from pytest_linearity.cache import Cache
     from pytest_linearity.config import Config
     from pytest_linearity.findings import Findings
     from pytest_linearity.metrics import Metric
@@ -63,12 +73,14 @@ class LinearitySession:
         self._stderr = None if self.distribution.worker else _uncaptured_stderr()
         self.unusable: LinearityError | None = None
         """The mistake that ends this session as a usage error, once it is found."""
+        self.unwritten: LinearityError | None = None
+        """Why a file could not be written at the end."""
         self.runs: list[Run] = []
         """The runs whose configs have been read."""
 
     @cached_property
     def gates(self) -> tuple[Run, ...]:
-        """The runs that are collected as tests: one per checkpoint of each `--linearity-config`.
+        """The runs that are collected as tests: one per checkpoint and scope of each config.
 
         Raises:
             LinearityError: If a config cannot be used, or a report not be written.
@@ -89,30 +101,57 @@ class LinearitySession:
 
     def obtain(self, run: Run, measure: Measure) -> Findings:
         """The findings of a run: those of another process or an earlier run, or else of now."""
-
-        def measured() -> Findings:
-            if self.cache_directory is None:
-                return measure()
-            from pytest_linearity.cache import Cache
-
-            return Cache(self.cache_directory).obtain(run, measure)
-
         exchange = self.distribution.exchange
         if exchange is None:
-            return measured()
+            return self._cached(run, measure)
         worked = self._worked
         begun = perf_counter()
         try:
-            return exchange.obtain(run, partial(self._timed, measured))
+            return exchange.obtain(
+                run, partial(self._timed, run, measure), partial(self._also, run)
+            )
         finally:
             self.waited += perf_counter() - begun - (self._worked - worked)
 
-    def _timed(self, measure: Measure) -> Findings:
+    def has(self, run: Run) -> bool:
+        """Whether another process or an earlier run has findings of a run, or has failed."""
+        exchange = self.distribution.exchange
+        if exchange is not None and (exchange.has(run) or exchange.given_up(run)):
+            return True
+        cache = self._cache
+        return cache is not None and any(
+            together(current(), "the cache", lambda: current().rank == 0 and cache.has(run))
+        )
+
+    @property
+    def _cache(self) -> Cache | None:
+        if self.cache_directory is None:
+            return None
+        from pytest_linearity.cache import Cache
+
+        return Cache(self.cache_directory)
+
+    def _cached(self, run: Run, measure: Measure) -> Findings:
+        cache = self._cache
+        if cache is None:
+            return measure()
+        from pytest_linearity.ranks.caching import obtain
+
+        return obtain(current(), cache, run, measure)
+
+    def _timed(self, run: Run, measure: Measure) -> Findings:
         begun = perf_counter()
         try:
-            return measure()
+            return self._cached(run, measure)
         finally:
             self._worked += perf_counter() - begun
+
+    def _also(self, run: Run) -> dict[Run, Measure]:
+        """What has been measured along with a run, for other processes to have."""
+        if run.companions is None:
+            return {}
+        others = run.companions.also_found(run)
+        return {other: partial(self._timed, other, other.measure) for other in others}
 
     def finish(self) -> None:
         """Take over what other processes have measured, and write what is not written yet.
@@ -144,19 +183,24 @@ class LinearitySession:
     def unmeasured(self) -> list[Unmeasured]:
         """The checkpoints that could not be measured."""
         failed = [(run, run.failure) for run in self.runs]
-        return [Unmeasured(run.config_name, run.label, reason) for run, reason in failed if reason]
+        return [
+            Unmeasured(run.config_name, run.label, reason, run.scope)
+            for run, reason in failed
+            if reason
+        ]
 
     @contextmanager
     def stopping_at_unusable_input(self, run: Run | None = None) -> Iterator[None]:
         """Turn a mistake found while a test runs into the end of all tests.
 
-        One of several checkpoints that cannot be measured fails its own tests only.
+        One of several checkpoints or scopes that cannot be measured fails its own tests only.
         """
         try:
             yield
         except LinearityError as error:
             several = run is not None and run.label is not None
-            if several and isinstance(error, (CheckpointError, MeasurementError)):
+            single = several and isinstance(error, (CheckpointError, MeasurementError))
+            if single or isinstance(error, ScopeError):
                 pytest.fail(str(error), pytrace=False)
             self.unusable = error
             raise pytest.exit.Exception(str(error), returncode=4) from None
@@ -178,6 +222,10 @@ class LinearitySession:
             self.distribution.tell_controller(session, message)
         raise pytest.UsageError(message)
 
+    def usage_error(self, message: str) -> pytest.UsageError:
+        """A usage error, without its message where another process says it."""
+        return pytest.UsageError(*(() if self.distribution.worker else (message,)))
+
     def close(self) -> None:
         """Let go of the terminal and of what is shared."""
         self.distribution.close()
@@ -190,16 +238,21 @@ class LinearitySession:
         from pytest_linearity.report.places import report_places
 
         once = list({os.path.abspath(path): path for path in paths}.values())
-        found = [(path, config) for path in once for config in self._read(path).checkpoints()]
+        found = [(path, config) for path in once for config in self._read(path).runs()]
         places: Sequence[Path | None] = [None] * len(found)
         if report:
             places = report_places([config for _, config in found], self._report_path)
-        self._outputs.require_writable([*once, *(place for place in places if place)])
+        if current().rank == 0:
+            self._outputs.require_writable([*once, *(place for place in places if place)])
         baselines: Sequence[Baseline | None] = [None] * len(found)
         if gate:
             baselines = self._baselines([config for _, config in found], places)
         if self.distribution.worker:
             places = [None] * len(found)  # found to be writable; the controller writes
+        journals = journal_places(self._config.getoption("--linearity-resume"), found)
+        companions = {
+            (path, config.label): Companions() for path, config in found if config.scope_label
+        }
         runs = tuple(
             Run(
                 config,
@@ -208,8 +261,12 @@ class LinearitySession:
                 bar=self._bar(config.label or "linearity"),
                 store=self,
                 baseline=baseline,
+                companions=companions.get((path, config.label)),
+                journal=journal,
             )
-            for (path, config), place, baseline in zip(found, places, baselines, strict=True)
+            for (path, config), place, baseline, journal in zip(
+                found, places, baselines, journals, strict=True
+            )
         )
         self.runs.extend(runs)
         return runs

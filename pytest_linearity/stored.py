@@ -27,6 +27,11 @@ def write_findings(path: Path, findings: Findings) -> None:
     Raises:
         LinearityError: If the file cannot be written.
     """
+    write_stored(path, plain_findings(findings))
+
+
+def plain_findings(findings: Findings) -> dict[str, Any]:
+    """Findings as JSON has them, for `findings_of`."""
     measured = findings.measurement
     figures = {key.name: getattr(measured, key.name) for key in fields(measured)}
     figures.update({name: figures[name].tolist() for name in _TENSORS})
@@ -35,14 +40,17 @@ def write_findings(path: Path, findings: Findings) -> None:
     for name in _PARTS & figures.keys():
         figures[name] = _plain(figures[name])
     facts = {name: dict(getattr(findings, name)) for name in _FACTS}
-    write_stored(path, {"measurement": figures, **facts})
+    return {"measurement": figures, **facts}
 
 
 def read_findings(path: Path) -> Findings | None:
     """What `write_findings` wrote; None where there is nothing, or it is damaged or of old."""
     document = read_stored(path)
-    if document is None:
-        return None
+    return None if document is None else findings_of(document)
+
+
+def findings_of(document: Mapping[str, Any]) -> Findings | None:
+    """What `plain_findings` made plain; None where it is damaged or of old."""
     from pytest_linearity.findings import Findings
     from pytest_linearity.measurement import Measurement
 

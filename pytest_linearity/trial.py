@@ -24,7 +24,7 @@ _SAME = 1e-6
 """Two float64 forwards at θ* that differ by more than this, relative to their norm, did not
 compute the same thing: even atomic additions in any order stay nine digits below."""
 
-_TAIL_CANDIDATES = 8
+TAIL_CANDIDATES = 8
 """How many of the last linear layers may turn out to matter for the last tokens only: those of one
 block."""
 
@@ -127,7 +127,7 @@ class Trial:
                 continue
             self.share_trunk, self._forward_mode = share_trunk, forward_mode
             if not outcome.selections.chosen and not self._log.needed.all():
-                self._candidates = list(self._log.seen)[-_TAIL_CANDIDATES:]
+                self._candidates = list(self._log.seen)[-TAIL_CANDIDATES:]
             if not forward_mode and self.no_forward_mode is None:
                 self.no_forward_mode = str(failures[0]).strip().splitlines()[0]
             return outcome

@@ -33,6 +33,8 @@ class Upkeep:
         """These tests are going to run."""
         for item in items:
             self._count(item, 1)
+        for run in self._session.runs:
+            run.expected = self._all[run] > 0
 
     def done(self, item: pytest.Item) -> None:
         """A test has run."""

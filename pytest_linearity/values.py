@@ -119,6 +119,18 @@ def within(low: float, high: float) -> Parser:
     return parse
 
 
+def between(low: float, high: float) -> Parser:
+    """A finite number between ``low`` and ``high``, both excluded."""
+
+    def parse(value: Any) -> float:
+        converted = number(value)
+        if not low < converted < high:
+            raise ValueError(f"{shown(value)} is not between {low:g} and {high:g}, both excluded")
+        return converted
+
+    return parse
+
+
 def integer(low: int, high: int | None = None) -> Parser:
     """A whole number of at least ``low`` and at most ``high``."""
 

@@ -25,8 +25,7 @@ class Watch(TorchFunctionMode):
         """Name of a parameter whose memory was read past its module; None if there is none."""
         self.changes_products = False
         """Whether the output of a linear layer is changed in place."""
-        self.widest = 0
-        """Largest inputs plus outputs of a linear layer, in features."""
+        self._linears: set[tuple[int, int]] = set()
         self._spans = sorted(
             (parameter.data_ptr(), parameter.data_ptr() + parameter.nbytes, name)
             for name, parameter in model.named_parameters()
@@ -34,6 +33,15 @@ class Watch(TorchFunctionMode):
         )
         self._starts = [span[0] for span in self._spans]
         self._products: dict[int, StorageWeakRef] = {}
+
+    @property
+    def widest(self) -> int:
+        """Inputs plus outputs of the widest linear layer, in features per token.
+
+        The vocabulary head sees last tokens only, and counts for as little.
+        """
+        tokens = max((rows for rows, _ in self._linears), default=1)
+        return max((-(-width * rows // max(1, tokens)) for rows, width in self._linears), default=0)
 
     def __torch_function__(
         self,
@@ -50,7 +58,9 @@ class Watch(TorchFunctionMode):
         result = func(*args, **kwargs)
         if func is nn.functional.linear:
             with torch._C.DisableTorchFunction():
-                self.widest = max(self.widest, args[0].shape[-1] + result.shape[-1])
+                inputs, outputs = args[0].shape[-1], result.shape[-1]
+                rows = args[0].numel() // max(1, inputs)
+                self._linears.add((rows, inputs + outputs))
                 storage = result.untyped_storage()
                 self._products[storage.data_ptr()] = StorageWeakRef(storage)  # type: ignore[no-untyped-call]
         return result

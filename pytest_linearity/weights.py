@@ -57,9 +57,18 @@ def check_finite(directory: Path, model: PreTrainedModel) -> None:
     Raises:
         CheckpointError: If there are any; names the tensor.
     """
+    from pytest_linearity.residency import FileMaps
+
+    maps = FileMaps.now()
+
+    def finite(piece: Tensor) -> bool:
+        found = _finite(piece)
+        maps.let_go(piece)
+        return found
+
     state = model.state_dict(keep_vars=True)
     for name, tensor in state.items():
-        if tensor.is_floating_point() and not all(map(_finite, _pieces(tensor.detach()))):
+        if tensor.is_floating_point() and not all(map(finite, _pieces(tensor.detach()))):
             raise CheckpointError(f"{directory}: {name} holds weights that are NaN or infinite")
 
 

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from pytest_linearity.by_kind import rows_by_kind
 from pytest_linearity.calibration import Calibration, carries
+from pytest_linearity.crew import Crew, Solo, share
 from pytest_linearity.directions import Directions
+from pytest_linearity.engine import Engine
 from pytest_linearity.figures import Figures
+from pytest_linearity.gathering import gather
+from pytest_linearity.journal.folder import Journal
+from pytest_linearity.journal.rounds import Rounds
 from pytest_linearity.layers import LayerFigures
 from pytest_linearity.metrics import Metric
 from pytest_linearity.metrics.values import MetricValues
@@ -32,8 +38,10 @@ class Work:
         device: torch.device,
         precision: str,
         layers: LayerFigures | None,
-        progress: Progress | None,
         metrics: Sequence[Metric] = (),
+        engine: Engine | None = None,
+        crew: Crew | None = None,
+        journal: Journal | None = None,
     ) -> None:
         """Nothing runs yet; `known` is what calibration found, the rest is as for `measure`."""
         self._model = model
@@ -44,11 +52,15 @@ class Work:
         self._coarse = arithmetic_for(model, "float32", device)
         self._precision = precision
         self._layers = layers
-        self._progress = progress
+        self._engine = engine
+        self._crew = crew or Solo()
+        self._journal = journal
         self.figures = Figures(len(batches), metrics, known.noise_floor)
         """The figures of all pairs."""
         self.dtypes: dict[float, torch.dtype] = {}
         """The arithmetic in which each radius was measured."""
+        self.evaluations = 0
+        """How many evaluations of one batch each have run, on all ranks together."""
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -56,7 +68,12 @@ class Work:
         return tuple(self._directions.kinds[k] for k in self.figures.directions)
 
     def measure(
-        self, directions: Sequence[int], radii: Sequence[float], *, second_order: bool = False
+        self,
+        directions: Sequence[int],
+        radii: Sequence[float],
+        *,
+        second_order: bool = False,
+        progress: Progress | None = None,
     ) -> None:
         """Run one pass per arithmetic, the derivatives in the first and most exact of them.
 
@@ -64,11 +81,12 @@ class Work:
             directions: Along which directions, none of them measured before.
             radii: Where to measure.
             second_order: Whether to take second derivatives, in float64 whatever the radii get.
+            progress: Told (done, total) as parameters are served.
         """
         self.figures.directions = sorted({*self.figures.directions, *directions})
         plan = self._plan(tuple(sorted(directions)), radii, second_order)
         for place, (arithmetic, wanted) in enumerate(plan):
-            self._pass(arithmetic, wanted, _share(self._progress, place, len(plan)))
+            self._pass(arithmetic, wanted, share_of(progress, place, len(plan)))
 
     def add(self, radius: float, limits: Limits) -> None:
         """Measure one more radius with the derivatives that are there."""
@@ -106,7 +124,12 @@ class Work:
         return plan
 
     def _pass(self, arithmetic: Arithmetic, wanted: Wanted, progress: Progress | None) -> None:
-        Pass(
+        dtype, device = arithmetic.dtype, arithmetic.device
+        stores = self.figures, self._layers
+        rounds = None
+        if self._journal is not None:
+            rounds = Rounds(self._journal, *stores, dtype, device)
+        one = Pass(
             self._model,
             self._batches,
             self._directions,
@@ -115,8 +138,20 @@ class Work:
             self.figures,
             progress,
             self._layers,
-        ).run(wanted)
-        self.dtypes.update(dict.fromkeys(wanted.radii, arithmetic.dtype))
+            self._engine,
+            rounds,
+        )
+        mine = replace(wanted, directions=share(self._crew, wanted.directions))
+
+        def part() -> int:
+            if mine.directions:
+                one.run(mine)
+            return one.evaluations
+
+        self.evaluations += gather(
+            self._crew, part, *stores, wanted.radii, mine.directions, device
+        )
+        self.dtypes.update(dict.fromkeys(wanted.radii, dtype))
 
     def _is_coarse(self, radius: float) -> bool:
         if radius in self.dtypes:  # along other directions: one radius, one arithmetic
@@ -151,8 +186,8 @@ def _leaves_open(
     return limits is not None and undecided(error, cosine, floor, limits, metrics)
 
 
-def _share(progress: Progress | None, place: int, passes: int) -> Progress | None:
-    """Progress of one of several passes, seen as part of the whole."""
+def share_of(progress: Progress | None, place: int, parts: int) -> Progress | None:
+    """Progress of one of several equal parts, seen as part of the whole."""
     if progress is None:
         return None
-    return lambda done, total: progress(place * total + done, passes * total)
+    return lambda done, total: progress(place * total + done, parts * total)

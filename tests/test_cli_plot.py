@@ -36,6 +36,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[object]:
 
     monkeypatch.setattr("pytest_linearity.report.plot.plot_report", take)
     monkeypatch.setattr("pytest_linearity.report.plot.plot_series", take)
+    monkeypatch.setattr("pytest_linearity.report.plot.plot_beside", take)
     return seen
 
 
@@ -56,6 +57,19 @@ def test_several_reports_come_in_the_order_of_their_steps(drawn: list[object]) -
     results, _, title = drawn
     assert [result.step for result in results] == [9, 10, 100]  # type: ignore[attr-defined]
     assert title == "3 checkpoints"
+
+
+def test_reports_side_by_side(here: Path) -> None:
+    assert main(["plot", "--beside", "one.json", "checkpoint-9.json", "-o", "both.png"]) == 0
+    assert (here / "both.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("names", [["one.json"], ["one.json", "checkpoint-9.json"]])
+def test_side_by_side_takes_the_reports_as_they_come(names: list[str], drawn: list[object]) -> None:
+    main(["plot", "--beside", *names, "--title", "mine"])
+    results, path, title = drawn
+    assert [str(r.name) for r in results] == names  # type: ignore[attr-defined]
+    assert (path, title) == ("linearity.png", "mine")
 
 
 def test_reports_of_checkpoints_of_one_name_are_called_by_their_files(

@@ -34,6 +34,7 @@ def test_a_config_is_frozen_and_every_field_is_documented(tmp_path: Path) -> Non
         "source",
         "started_in",
         "label",
+        "scope_label",
         "metric_source",
     }
 

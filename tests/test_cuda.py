@@ -47,3 +47,43 @@ def test_tf32_is_off_while_measuring_and_put_back(tmp_path: Path) -> None:
         assert torch.get_float32_matmul_precision() == "high"
     finally:
         torch.set_float32_matmul_precision("highest")
+
+
+def test_rows_are_staged_on_a_stream_of_their_own() -> None:
+    from pytest_linearity.lockstep.order import Rows
+    from pytest_linearity.lockstep.sources import prefetch_for
+
+    device = torch.device("cuda", torch.cuda.current_device())
+    weight = torch.randn(4096, 1024).to(torch.bfloat16)
+    places = [Rows("w", start, start + 256) for start in range(0, 4096, 256)]
+    prefetch = prefetch_for({"w": weight}, device)
+    x = torch.randn(64, 1024, device=device)
+    try:
+        products = []
+        for place, rows in enumerate(places):
+            stored = prefetch.take(rows, places[place + 1 :])
+            assert stored.device == device
+            products.append(x @ stored.float().T)
+    finally:
+        prefetch.close()
+    torch.testing.assert_close(
+        torch.cat(products, dim=1), x @ weight.to(device).float().T, rtol=1e-4, atol=1e-4
+    )
+
+
+def test_staging_holds_a_bounded_part_of_the_device() -> None:
+    from pytest_linearity.lockstep.order import Rows
+    from pytest_linearity.lockstep.prefetch import AHEAD_BYTES
+    from pytest_linearity.lockstep.sources import prefetch_for
+
+    device = torch.device("cuda", torch.cuda.current_device())
+    weight = torch.zeros(1 << 18, 1024, dtype=torch.bfloat16)  # 512 MB
+    places = [Rows("w", start, start + 2048) for start in range(0, len(weight), 2048)]
+    prefetch = prefetch_for({"w": weight}, device)
+    torch.cuda.synchronize()
+    torch.cuda.reset_peak_memory_stats(device)
+    before = torch.cuda.memory_allocated(device)
+    for place, rows in enumerate(places):
+        prefetch.take(rows, places[place + 1 :]).sum()
+    prefetch.close()
+    assert torch.cuda.max_memory_allocated(device) - before < 3 * AHEAD_BYTES

@@ -174,7 +174,17 @@ class TestSentences:
     def test_block_that_bends(self) -> None:
         assert explanation(report())[-1] == (
             "layer profile at r = 1: relative error 0.31 after the last block, "
-            "more than half of it from a.2 on (block 3 of 4)"
+            "more than half of it (0.248) after block 3 of 4, a.2"
+        )
+
+    def test_the_last_block_alone_bends(self) -> None:
+        found = report()
+        assert found.layers is not None
+        means = replace(found.layers.radii["1.0"], relative_error=[0.0, 0.05, 0.12, 0.31])
+        last_block = replace(found.layers, radii={**found.layers.radii, "1.0": means})
+        assert explanation(replace(found, layers=last_block))[-1] == (
+            "layer profile at r = 1: relative error 0.31 after the last block, a.3, "
+            "and less than half of it before"
         )
 
     def test_crossing(self) -> None:
@@ -193,7 +203,9 @@ class TestSentences:
 class TestForms:
     def test_terminal(self) -> None:
         found = render(report(), "gate.yaml", width=200)
-        assert " refined linearity radius 0.63 (fails at 0.65)\n curvature ratio 0.62" in found
+        assert " • refined linearity radius 0.63 (fails at 0.65)\n • curvature ratio 0.62" in found
+        narrow = render(report(), "gate.yaml", width=60)
+        assert "relative error 0.20\n   predicted at r = 0.645;" in narrow
         assert max(map(len, render(report(), "gate.yaml").splitlines())) <= 80
         render(report(), "gate.yaml", encoding="ascii").encode("ascii")
 
@@ -201,7 +213,7 @@ class TestForms:
         result = Measured("gate.yaml", None, None, report())
         assert "- refined linearity radius 0.63 (fails at 0.65)" in markdown([result])
         page = html([result])
-        assert "<p>refined linearity radius 0.63 (fails at 0.65)</p>" in page
+        assert "<li>refined linearity radius 0.63 (fails at 0.65)</li>" in page
         assert "hidden state after every block" in page
         assert "data:image" not in page  # which the page's own policy would block
         assert dict(verdict_properties(report()))["refined_linearity_radius"] == "0.63"
@@ -302,10 +314,10 @@ def test_a_model_without_blocks_has_no_profile(tiny_checkpoint: Path) -> None:
 
 @pytest.mark.parametrize("key", sorted(ALL))
 def test_the_cache_tells_them_apart(key: str) -> None:
-    from pytest_linearity.cache import _measured_keys
+    from pytest_linearity.identity import measured_keys
 
     asked = Config(model_name_or_path="x", **{key: True})
-    assert _measured_keys(asked) != _measured_keys(Config(model_name_or_path="x"))
+    assert measured_keys(asked) != measured_keys(Config(model_name_or_path="x"))
 
 
 def test_a_refined_measurement_is_not_reused_under_other_limits(

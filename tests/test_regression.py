@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from scipy import stats
 
 from pytest_linearity.pairing import BaselineMismatch, require_same_inputs, require_same_keys
 from pytest_linearity.regression import RadiusRegression, Regression, compare
+from pytest_linearity.report.document import Report
 
 
 def compared(
@@ -229,7 +231,6 @@ class TestMismatch:
         ("keys", "mentioned"),
         [
             ({"seed": 7}, "seed: 42 here, 7 in the baseline"),
-            ({"num_directions": 3}, "num_directions: 2 here, 3 in the baseline"),
             ({"param_scope": "last_blocks:2"}, "param_scope: full here, last_blocks:2 in the"),
             (
                 {"probes": {"digest": "x", "rows": []}},
@@ -280,7 +281,60 @@ class TestMismatch:
 
     def test_pairs_of_another_number(self) -> None:
         then = report({0.1: [[0.1, 0.1, 0.1]] * 2})
-        assert "2 x 2 here, 2 x 3 in the baseline" in self.refused(report(ERRORS), then)
+        message = self.refused(report(ERRORS), then)
+        assert "prompts of a direction at r=0.1: 2 here, 3 in the baseline" in message
+
+    def test_pairs_of_other_directions_than_it_says(self) -> None:
+        kinds = [{"kind": "gaussian", "count": 2}, {"kind": "update", "count": 1}]
+        scope = {"directions": {"kind": "both", "kinds": kinds}}
+        then, now = report(ERRORS, scope=scope), report({0.1: [[0.1, 0.1]] * 3}, scope=scope)
+        message = self.refused(now, then)
+        assert "the baseline has not 3 directions at every radius" in message
+
+
+class TestOtherNumberOfDirections:
+    THEN: ClassVar = [[0.1], [0.2], [0.4]]
+
+    def test_those_that_both_have_are_compared(self) -> None:
+        now = [*shifted(self.THEN, [0.05, 0.055, 0.045]), [9.0], [9.0]]
+        same = compared(now[:3], self.THEN)
+        found = compared(now, self.THEN)
+        assert found == same
+        assert (found.status, found.pairs) == ("regressed", 3)
+        assert compared(self.THEN, now).status == "no worse"
+
+    def test_of_each_kind_by_itself(self) -> None:
+        def of(gaussian: list[float], update: float) -> Report:
+            kinds = [
+                {"kind": "gaussian", "count": len(gaussian)},
+                {"kind": "update", "count": 1},
+            ]
+            errors = [[value] for value in [*gaussian, update]]
+            scope = {"directions": {"kind": "both", "kinds": kinds}}
+            return report({0.3: errors}, scope=scope, num_directions=len(gaussian))
+
+        found = compare(of([0.1, 0.2, 0.3], 0.4), of([0.1, 0.2], 0.4), 0.1)
+        assert found.at(0.3).difference == 0
+        assert found.at(0.3).pairs == found.directions == 3
+
+    def test_the_linearity_radius_is_of_them_too(self) -> None:
+        # Its mean over three directions keeps the limit, that over five does not.
+        then = report({0.3: [[0.1], [0.2], [0.2]]})
+        now = report({0.3: [[0.1], [0.2], [0.2], [0.9], [0.9]]})
+        assert (then.linearity_radius, now.linearity_radius) == (0.3, None)
+        found = compare(now, then, 0.1)
+        assert (found.linearity_radius, found.radius_fell) == (0.3, False)
+        assert found.basis == "judged on the 3 directions that both have"
+        worse = report({0.3: [[0.3], [0.4], [0.4], [0.4]]})
+        assert compare(worse, then, 0.1).radius_reason == (
+            "linearity radius none fell below the baseline's 0.3 "
+            "(judged on the 3 directions that both have)"
+        )
+
+    def test_a_confident_verdict_is_not_held_against_one_on_means(self) -> None:
+        then = report({0.3: [[0.1], [0.2]]})
+        now = replace(report({0.3: [[0.1], [0.2]]}, verdict="confident"), linearity_radius=None)
+        assert not compare(now, then, 0.1).radius_fell
 
     def test_other_limits_precision_and_places_are_none(self) -> None:
         then = report(

@@ -159,16 +159,16 @@ def test_second_differences_are_exact_for_polynomials_up_to_degree_seven() -> No
 def test_two_dual_evaluations_per_direction_and_no_more(
     cubic: Cubic, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pytest_linearity import passes
+    from pytest_linearity import engine
 
     seen = []
 
-    class Counting(passes.Lockstep):
+    class Counting(engine.Lockstep):
         def run(self, evaluations, *args, **kwargs):
             seen.extend(evaluations)
             super().run(evaluations, *args, **kwargs)
 
-    monkeypatch.setattr(passes, "Lockstep", Counting)
+    monkeypatch.setattr(engine, "Lockstep", Counting)
     measure(cubic, cubic, Directions(cubic, 3), [0.1], second_order=True)
     assert sum(e.dual for e in seen) == 6
     assert sum(e.is_jvp for e in seen) == 9

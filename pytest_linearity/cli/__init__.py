@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from typing import NoReturn, TextIO
 
 from pytest_linearity import __version__
-from pytest_linearity.cli import analyze, compare, metrics, plot, show
+from pytest_linearity.cli import analyze, compare, metrics, plan, plot, show
 from pytest_linearity.cli.exit_codes import INTERRUPTED, UNUSABLE
 from pytest_linearity.errors import LinearityError
 
-COMMANDS = (analyze, compare, show, plot, metrics)
+COMMANDS = (analyze, plan, compare, show, plot, metrics)
 """In the order in which `--help` lists them; each adds its parser, which names what it runs."""
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_linearity.cli.exit_codes import FINE, UNUSABLE
+from pytest_linearity.crew import current, together
 
 if TYPE_CHECKING:
     from pytest_linearity.run import Run
@@ -20,7 +21,7 @@ def add_parser(commands: Any) -> None:
         help="measure checkpoints and write their reports, without judging them",
         description="Measure the checkpoints of a config and write a JSON report on each. The exit "
         "code is 0 whatever the figures are, and 4 where the input cannot be used; one of several "
-        "checkpoints that cannot be measured is left out, and the others are measured.",
+        "checkpoints or scopes that cannot be measured is left out, and the others are measured.",
     )
     parser.add_argument("config", type=Path, help="the YAML config")
     parser.add_argument(
@@ -36,23 +37,41 @@ def add_parser(commands: Any) -> None:
         metavar="KEY=VALUE",
         help="override a key of the config, as in radii=[0.1,1.0]; repeatable",
     )
+    parser.add_argument(
+        "--resume",
+        type=Path,
+        metavar="DIR",
+        help="keep results in this directory as they come, and go on from what a run that was "
+        "killed has left there",
+    )
     parser.set_defaults(command=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Measure, write the reports, and show the figures."""
+    from pytest_linearity.cli.ranks import among_ranks
+
+    with among_ranks():
+        return _analyze(options)
+
+
+def _analyze(options: argparse.Namespace) -> int:
     from pytest_linearity.cli.output import style
-    from pytest_linearity.errors import CheckpointError, MeasurementError
+    from pytest_linearity.errors import CheckpointError, MeasurementError, ScopeError
+    from pytest_linearity.report.results import scopes_of, series_of
+    from pytest_linearity.report.scopes import render_scopes
     from pytest_linearity.report.series import render_series
     from pytest_linearity.report.terminal import render
 
     code = FINE
     measured = []
-    for run in _runs(options):
+    runs: list[Run] = []
+    together(current(), "reading the config", lambda: runs.extend(_runs(options)))
+    for run in runs:
         try:
             shown = render(run.report, run.name, footer="\n".join(run.provenance()), **style())
-        except (CheckpointError, MeasurementError) as error:
-            if run.label is None:
+        except (CheckpointError, MeasurementError, ScopeError) as error:
+            if run.label is None and not isinstance(error, ScopeError):
                 raise
             print(f"error: {error}", file=sys.stderr)
             code = UNUSABLE
@@ -60,24 +79,33 @@ def run(options: argparse.Namespace) -> int:
         sys.stdout.write(shown)
         measured.append(run.result())
         run.release()
-    if len(measured) > 1:
-        sys.stdout.write(render_series(measured, **style()))
+    for series in series_of(measured):
+        sys.stdout.write(render_series(series, **style()))
+    for scopes in scopes_of(measured):
+        sys.stdout.write("\n" + render_scopes(scopes, **style()))
     return code
 
 
 def _runs(options: argparse.Namespace) -> list[Run]:
+    from pytest_linearity.companions import Companions
     from pytest_linearity.config import load_config
+    from pytest_linearity.journal.places import journal_places
     from pytest_linearity.progress import ProgressBar
     from pytest_linearity.report.places import report_places
     from pytest_linearity.run import Run
 
-    configs = load_config(options.config, options.set).checkpoints()
+    configs = load_config(options.config, options.set).runs()
+    places = report_places(configs, options.report)
+    journals = journal_places(options.resume, [(options.config, config) for config in configs])
+    companions = {config.label: Companions() for config in configs if config.scope_label}
     return [
         Run(
             config,
             name=str(options.config),
-            report_path=place,
+            report_path=None if current().rank else place,
             bar=ProgressBar(sys.stderr, f"measuring {config.label or 'linearity'}"),
+            companions=companions.get(config.label),
+            journal=journal,
         )
-        for config, place in zip(configs, report_places(configs, options.report), strict=True)
+        for config, place, journal in zip(configs, places, journals, strict=True)
     ]

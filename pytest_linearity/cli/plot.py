@@ -22,8 +22,8 @@ def add_parser(commands: Any) -> None:
         help="draw a report over its radii, or several over training steps",
         description="Draw JSON reports, with matplotlib (the extra `plot`): one report over its "
         "radii; several over the training steps that the names of their checkpoints end with, or "
-        "else side by side. The exit code is 0, and 4 where a report cannot be read or the picture "
-        "not be drawn or written.",
+        "else one after the other; with --beside each over its radii, in columns. The exit code is "
+        "0, and 4 where a report cannot be read or the picture not be drawn or written.",
     )
     parser.add_argument("reports", type=Path, nargs="+", metavar="REPORT", help="a JSON report")
     parser.add_argument(
@@ -35,41 +35,60 @@ def add_parser(commands: Any) -> None:
         help="the picture, as .png, .svg or .pdf (default: %(default)s)",
     )
     parser.add_argument("--title", help="its heading, instead of the checkpoint's path")
+    parser.add_argument(
+        "--beside",
+        action="store_true",
+        help="metrics and layer profile of each report, side by side on the same scales",
+    )
     parser.set_defaults(command=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Draw one report, or compare several."""
     from pytest_linearity.report.files import brief, require_writable
-    from pytest_linearity.report.plot import plot_report, plot_series, require_plottable
+    from pytest_linearity.report.plot import (
+        plot_beside,
+        plot_report,
+        plot_series,
+        require_plottable,
+    )
     from pytest_linearity.report.read import read_report
 
     require_plottable(options.output)
     require_writable(options.output, what="plot", set_by="--output")
     reports = [read_report(path) for path in options.reports]
-    if len(reports) == 1:
+    results = _named(reports, options.reports)
+    if options.beside:
+        plot_beside(results, options.output, title=options.title)
+    elif len(reports) == 1:
         plot_report(reports[0], options.output, title=options.title)
     else:
         title = options.title or f"{len(reports)} checkpoints"
-        plot_series(_series(reports, options.reports), options.output, title=title)
+        plot_series(_in_order(results), options.output, title=title)
     print(f"plot: {brief(options.output)}")
     return FINE
 
 
-def _series(reports: Sequence[Report], paths: Sequence[Path]) -> list[Measured]:
-    """The reports in the order of their training steps, where all are known."""
-    from pytest_linearity.report.results import Measured, over_steps
+def _named(reports: Sequence[Report], paths: Sequence[Path]) -> list[Measured]:
+    """The reports as results, each under a name that tells it from the others."""
+    from pytest_linearity.report.results import Measured
 
     names = [PurePath(report.checkpoint["path"]).name for report in reports]
     if len(set(names)) < len(names):
         names = [path.stem for path in paths]  # checkpoints of one name, from several runs
-    series = [
+    return [
         Measured(str(path), name, _step(name), report)
         for path, name, report in zip(paths, names, reports, strict=True)
     ]
-    if over_steps(series):
-        series.sort(key=lambda result: result.step or 0)
-    return series
+
+
+def _in_order(results: list[Measured]) -> list[Measured]:
+    """The results in the order of their training steps, where all are known."""
+    from pytest_linearity.report.results import over_steps
+
+    if over_steps(results):
+        return sorted(results, key=lambda result: result.step or 0)
+    return results
 
 
 def _step(name: str) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from math import prod
@@ -83,6 +84,15 @@ class Directions:
         return tuple(name for name, kind in self._kinds.items() for _ in range(kind.count))
 
     @property
+    def scopes(self) -> tuple[frozenset[str], ...]:
+        """The one set of parameters that all of them move; see `JointDirections`."""
+        return (frozenset(self.shapes),)
+
+    def scope_of(self, k: int) -> int:
+        """Which of `scopes` is direction k's."""
+        return 0
+
+    @property
     def parameters(self) -> int:
         """How many parameters a direction moves: the dimension of its sphere plus one."""
         return sum(prod(shape) for shape in self.shapes.values())
@@ -92,17 +102,23 @@ class Directions:
         """Euclidean norm of the parameters in scope, taken in float64."""
         return total(self._tensor_norms.values())
 
-    def describe(self) -> dict[str, Any]:
-        """What the report says of them, so that two runs can be compared pair by pair."""
+    def describe(self, measured: Sequence[int] | None = None) -> dict[str, Any]:
+        """What the report says of them, so that two runs can be compared pair by pair.
+
+        Args:
+            measured: Those that were; None for all.
+        """
+        ks = range(self.count) if measured is None else measured
+        counts = Counter(self._places[k][0] for k in ks)
         shapes = sorted(self.shapes.items())
         described: dict[str, Any] = {
             "kind": ", ".join(kind.label for kind in self._kinds.values()),
-            "count": self.count,
+            "count": len(ks),
             "seed": self.seed,
         }
         if list(self._kinds) != ["gaussian"]:
             described["kinds"] = [
-                {"kind": name, "count": kind.count, **kind.facts}
+                {"kind": name, "count": counts[kind], **kind.facts}
                 for name, kind in self._kinds.items()
             ]
         return {

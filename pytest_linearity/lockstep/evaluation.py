@@ -14,6 +14,9 @@ from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
 from pytest_linearity.lockstep.requests import Request
 from pytest_linearity.lockstep.tail import Site
 
+PREFIX = -1
+"""In place of a batch: what all prompts begin with; see `lockstep.prefix`."""
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -25,13 +28,18 @@ class Evaluation:
     """
 
     batch: int
-    """Index of the batch."""
+    """Index of the batch, or `PREFIX`."""
     direction: int | None = None
     """Index of the direction; None for the baseline."""
     step: float | None = None
     """How far along the direction; None for the JVP at θ*."""
     dual: bool = False
     """Whether an evaluation with a step gives the JVP there, too."""
+
+    @property
+    def is_prefix(self) -> bool:
+        """Whether it only serves others: what it gives is of no interest."""
+        return self.batch == PREFIX
 
     @property
     def is_baseline(self) -> bool:

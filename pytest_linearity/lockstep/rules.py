@@ -60,11 +60,12 @@ def _sum(first: Any, second: Any, **more: Any) -> Any:
         return NotImplemented
     a, da = _split(first)
     b, db = _split(second)
-    if (da is None) == (db is None):
+    moves = [tangent for tangent in (da, db) if tangent is not None]
+    value = a + b
+    if len(moves) != 1 or moves[0].shape != value.shape:
         return NotImplemented
-    value, tangent = a + b, db if da is None else da
     # A copy: the sum may be changed in place.
-    return make_dual(value, tangent.clone()) if value.shape == tangent.shape else NotImplemented
+    return make_dual(value, moves[0].clone())
 
 
 def _softmax(value: Any, dim: Any = None, *rest: Any, **more: Any) -> Any:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 
 import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.overrides import TorchFunctionMode
 
-from pytest_linearity.directions import Directions
+from pytest_linearity.directions import DirectionSource
 from pytest_linearity.lockstep.evaluation import Coroutine, Evaluation
+from pytest_linearity.lockstep.order import order_of
+from pytest_linearity.lockstep.prefix import SharedPrefix, prefix_of
+from pytest_linearity.lockstep.rules import DualRules
 from pytest_linearity.lockstep.served import serving
+from pytest_linearity.lockstep.sources import prefetch_for
 from pytest_linearity.lockstep.supply import Supply
 from pytest_linearity.lockstep.tail import Tail
 from pytest_linearity.lockstep.trunk import RecordTrunk, ReplayTrunk, Trunk
@@ -31,7 +35,7 @@ class Lockstep:
         self,
         model: nn.Module,
         logits: Sequence[Logits],
-        directions: Directions,
+        directions: DirectionSource,
         arithmetic: Arithmetic,
         *,
         share_primals: bool = True,
@@ -43,6 +47,7 @@ class Lockstep:
         Args:
             model: Any module.
             logits: For each batch the call that runs the model on it: () -> Tensor [prompts, V].
+                The attribute `prefix` of those that have one must be the same for all.
             directions: What `Evaluation.direction` counts.
             arithmetic: In which dtype and where.
             share_primals: See `Supply`.
@@ -51,13 +56,15 @@ class Lockstep:
         """
         self._model = model
         self._logits = logits
-        self._directions = directions
+        self.directions = directions
         self._arithmetic = arithmetic
         # Looked up now: while parameters are served they all have the arithmetic's dtype.
         self._uniform = arithmetic.modes(model)
         self._share_primals = share_primals
         self.share_trunk = share_trunk
         self._tails = tails
+        self._prefixes = [prefix_of(run) for run in logits]
+        self._prefix: SharedPrefix | None = next(filter(None, self._prefixes), None)
 
     def run(
         self,
@@ -81,6 +88,7 @@ class Lockstep:
 
         Raises:
             TrunkMismatch: If evaluations share a trunk and cannot; run without, then.
+            PrefixMismatch: If prompts share a prefix and cannot; run them whole, then.
             BaseException: Whatever a forward raises.
         """
         arithmetic = self._arithmetic
@@ -95,24 +103,40 @@ class Lockstep:
             serving(
                 self._model, arithmetic.dtype, arithmetic.device, arithmetic.buffer_copies()
             ) as parameters,
+            closing(prefetch_for(parameters, arithmetic.device)) as prefetch,
+            order_of(self._model).learned() as order,
         ):
             supply = Supply(
                 parameters,
-                self._directions,
+                self.directions,
                 arithmetic.dtype,
                 arithmetic.device,
                 self._share_primals,
                 self._tails,
+                prefetch=prefetch,
+                order=order,
             )
-            round_ = _Round(self, evaluations, supply, modes)
+            round_ = _Round(self, [*self._begin_prefix(evaluations), *evaluations], supply, modes)
             try:
                 round_.advance(finished, served)
             finally:
                 round_.end()
+                if self._prefix is not None:
+                    self._prefix.end()
 
     def coroutine(self, evaluation: Evaluation, modes: list[TorchFunctionMode]) -> Coroutine:
         """An evaluation, ready to run with these modes inside the arithmetic."""
-        return Coroutine(evaluation, self._logits[evaluation.batch], self._uniform + modes)
+        shared = self._prefix if evaluation.is_prefix else None
+        run = shared or self._logits[evaluation.batch]
+        # Called last, when all others have had their say about the arguments.
+        rules: list[TorchFunctionMode] = [DualRules()] if evaluation.is_jvp else []
+        return Coroutine(evaluation, run, [*rules, *self._uniform, *modes])
+
+    def _begin_prefix(self, evaluations: Sequence[Evaluation]) -> list[Evaluation]:
+        """The evaluations of the prefix that these need."""
+        if self._prefix is None:
+            return []
+        return self._prefix.begin([e for e in evaluations if self._prefixes[e.batch] is not None])
 
 
 class _Round:
@@ -125,7 +149,7 @@ class _Round:
         self._supply = supply
         self._modes = modes
         self._order = {name: place for place, name in enumerate(supply.names)}
-        self._trunks: dict[int, Trunk] = {}
+        self._trunks: dict[int, list[Trunk]] = {}  # by batch, one for each scope
         self._waiting: list[Coroutine] = []
         self._pending = list(evaluations)
         sizes = Counter(evaluation.batch for evaluation in evaluations)
@@ -182,19 +206,26 @@ class _Round:
         """The mode that makes or uses the trunk; None while there is none to use."""
         if not self._engine.share_trunk or evaluation.batch in self._alone:
             return []
-        trunk = self._trunks.get(evaluation.batch)
-        if trunk is None and evaluation.is_baseline:
-            trunk = self._trunks[evaluation.batch] = Trunk(self._supply.in_scope)
-            return [RecordTrunk(trunk)]
-        return [ReplayTrunk(trunk)] if trunk is not None and trunk.complete else None
+        trunks = self._trunks.get(evaluation.batch)
+        if trunks is None and evaluation.is_baseline:
+            scopes = self._engine.directions.scopes
+            trunks = self._trunks[evaluation.batch] = [Trunk(s.__contains__) for s in scopes]
+            return [RecordTrunk(trunk) for trunk in trunks]
+        if trunks is None:
+            return None
+        trunk = trunks[self._engine.directions.scope_of(evaluation.direction or 0)]
+        return [ReplayTrunk(trunk)] if trunk.complete else None
 
     def _settle(self, coroutine: Coroutine, finished: Finished) -> None:
         if not coroutine.finished:
             return
         self._waiting.remove(coroutine)
-        trunk = self._trunks.get(coroutine.evaluation.batch)
-        if trunk is not None:
-            trunk.close() if not trunk.complete else trunk.check()
+        for trunk in self._trunks.get(coroutine.evaluation.batch, ()):
+            if trunk.complete:
+                trunk.check()
+            elif coroutine.evaluation.is_baseline:
+                trunk.close()
         assert coroutine.result is not None
-        finished(coroutine.evaluation, coroutine.result)
+        if not coroutine.evaluation.is_prefix:
+            finished(coroutine.evaluation, coroutine.result)
         coroutine.result = None

@@ -8,15 +8,17 @@ taken before the next slice is looked at.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import groupby
+from itertools import chain, groupby
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from pytest_linearity.directions import Directions, Part, block_rows, matrix_shape, rows_of
+from pytest_linearity.directions import DirectionSource, Part, block_rows, matrix_shape, rows_of
 from pytest_linearity.lockstep.dual import make_dual
 from pytest_linearity.lockstep.evaluation import Coroutine, Evaluation
+from pytest_linearity.lockstep.order import Order, Reading, Rows
+from pytest_linearity.lockstep.prefetch import Prefetch
 from pytest_linearity.lockstep.products import Product, Slice, take
 from pytest_linearity.lockstep.requests import ProductRequest, Request, RowsRequest
 from pytest_linearity.lockstep.tail import Tail
@@ -28,10 +30,15 @@ cache between being made and being multiplied."""
 _LARGEST_SLICE = 1 << 22
 """Entries of a slice where there are few directions to draw for it."""
 
-_DRAWN_ENTRIES = 1 << 23
+DRAWN_ENTRIES = 1 << 23
 """Entries of all directions that are drawn at once."""
 
 Served = Iterator[tuple[Coroutine, Any]]
+
+
+def slice_entries(drawn: int) -> int:
+    """Entries of a slice for which so many directions are drawn."""
+    return min(max(_SLICE_ENTRIES, DRAWN_ENTRIES // max(1, drawn)), _LARGEST_SLICE)
 
 
 class Supply:
@@ -40,11 +47,14 @@ class Supply:
     def __init__(
         self,
         parameters: dict[str, Tensor],
-        directions: Directions,
+        directions: DirectionSource,
         dtype: torch.dtype,
         device: torch.device,
         share_primals: bool = True,
         tails: Mapping[int, Tail] | None = None,
+        *,
+        prefetch: Prefetch,
+        order: Order,
     ) -> None:
         """Nothing is read yet.
 
@@ -56,14 +66,18 @@ class Supply:
             share_primals: Whether JVPs may hold the baseline's products as their primals. Right
                 for models that do not change the output of a linear layer in place.
             tails: By batch, what linear layers may leave out.
+            prefetch: Reads these parameters ahead of their use.
+            order: In which order they were read the last time.
         """
         self._parameters = parameters
         self._directions = directions
-        self._in_scope = frozenset(directions.names)
+        self._scopes = directions.scopes
         self._dtype = dtype
         self._device = device
         self._share = share_primals
         self._tails = tails or {}
+        self._prefetch = prefetch
+        self._order = order
         self._memory = torch.empty(0, dtype=torch.float32)
 
     @property
@@ -71,9 +85,9 @@ class Supply:
         """The canonical names of all parameters, in the model's order."""
         return list(self._parameters)
 
-    def in_scope(self, name: str) -> bool:
-        """Whether directions move this parameter."""
-        return name in self._in_scope
+    def moves(self, direction: int, name: str) -> bool:
+        """Whether a direction moves this parameter."""
+        return name in self._scopes[self._directions.scope_of(direction)]
 
     def serve(self, waiting: Sequence[Coroutine]) -> Served:
         """Answer evaluations that wait for the same rows of the same parameter.
@@ -99,14 +113,16 @@ class Supply:
         """Whole values: the parameter, its dual, or its perturbed value."""
         request = coroutines[0].request
         assert request is not None
-        stored = self._matrix(request.name)[request.start : request.stop]
+        rows = Rows(*request.key)
+        self._order.note(Reading(rows, sliced=False))
+        stored = self._prefetch.take(rows, self._following(rows, 0))
         value = self.place(stored).reshape(request.shape)
         if value.data_ptr() == stored.data_ptr():
             # A forward must never get hold of the model's own memory.
             value = value.clone()
         for direction, group in groupby(coroutines, lambda c: c.evaluation.direction):
             delta = None
-            if direction is not None and self.in_scope(request.name):
+            if direction is not None and self.moves(direction, request.name):
                 part = self._directions.part(direction, request.name)
                 delta = self.place(part.rows(request.start, request.stop)).view(request.shape)
             for coroutine in group:
@@ -122,7 +138,7 @@ class Supply:
         values = self.place(matrix.index_select(0, stored.to(matrix.device)))
         for direction, group in groupby(coroutines, lambda c: c.evaluation.direction):
             delta = None
-            if direction is not None and self.in_scope(name):
+            if direction is not None and self.moves(direction, name):
                 delta = self.place(self._directions.part(direction, name).gather(stored))
             for coroutine in group:
                 ids = coroutine.request.ids  # type: ignore[union-attr]
@@ -159,18 +175,32 @@ class Supply:
     def _slices(self, request: ProductRequest, products: Sequence[Product]) -> Iterator[Slice]:
         """The matrix in slices, and with each the directions' parts of it."""
         parts = self._parts(request.name, products)
-        width = request.shape[-1]
+        whole = Rows(*request.key)
+        self._order.note(Reading(whole, sliced=True))
+        slices = self._sliced(whole, len(parts))
+        for place, rows in enumerate(slices):
+            after = chain(slices[place + 1 :], self._following(whole, len(parts)))
+            yield Slice(
+                columns=slice(rows.start - request.start, rows.stop - request.start),
+                value=self.place(self._prefetch.take(rows, after)),
+                delta=_Deltas(self, parts, rows.start, rows.stop),
+            )
+
+    def _sliced(self, whole: Rows, drawn: int) -> list[Rows]:
+        """Rows in slices, with so many directions to draw for each."""
+        width = self._matrix(whole.name).shape[1]
         # A multiple of the draw blocks, so that none is drawn twice.
         block = block_rows(width)
-        entries = min(max(_SLICE_ENTRIES, _DRAWN_ENTRIES // max(1, len(parts))), _LARGEST_SLICE)
-        step = max(1, entries // (width * block)) * block
-        for start in range(request.start, request.stop, step):
-            stop = min(start + step, request.stop)
-            yield Slice(
-                columns=slice(start - request.start, stop - request.start),
-                value=self._read(request.name, start, stop),
-                delta=_Deltas(self, parts, start, stop),
-            )
+        step = max(1, slice_entries(drawn) // (width * block)) * block
+        return [
+            Rows(whole.name, start, min(start + step, whole.stop))
+            for start in range(whole.start, whole.stop, step)
+        ]
+
+    def _following(self, whole: Rows, drawn: int) -> Iterator[Rows]:
+        """What will probably be read after these rows."""
+        for reading in self._order.after(whole):
+            yield from self._sliced(reading.rows, drawn) if reading.sliced else [reading.rows]
 
     def _add_biases(self, name: str, products: Sequence[Product]) -> None:
         bias = self._read(name, 0, 1).view(-1)
@@ -182,10 +212,9 @@ class Supply:
                 product.add_bias(bias, None if delta is None else delta.view(-1))
 
     def _parts(self, name: str, products: Sequence[Product]) -> dict[int, Part]:
-        if not self.in_scope(name):
-            return {}
-        wanted = {product.direction for product in products} - {None}
-        return {k: self._directions.part(k, name) for k in wanted if k is not None}
+        wanted = {product.direction for product in products}
+        moving = [k for k in wanted if k is not None and self.moves(k, name)]
+        return {k: self._directions.part(k, name) for k in moving}
 
     def memory(self, entries: int) -> Tensor:
         """Flat float32 memory on the CPU, used again and again: fresh pages are dear."""
@@ -231,7 +260,7 @@ class _Deltas:
     def _draw_from(self, direction: int) -> None:
         entries = (self._stop - self._start) * self._parts[direction].width
         ahead = [k for k in sorted(self._parts) if k >= direction]
-        some = ahead[: max(1, _DRAWN_ENTRIES // max(1, entries))]
+        some = ahead[: max(1, DRAWN_ENTRIES // max(1, entries))]
         memory = self._supply.memory(len(some) * entries)
         parts = [self._parts[k] for k in some]
         drawn = rows_of(parts, self._start, self._stop, out=memory)

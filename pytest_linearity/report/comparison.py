@@ -74,7 +74,7 @@ def comparison_table(regression: Regression, *, ascii_only: bool = False) -> Tab
 
 def _verdict(regression: Regression) -> Text:
     fell = regression.radius_fell
-    by = ", judged by the limits of now" if regression.rejudged else ""
+    by = f", {regression.basis}" if regression.basis else ""
     return Text.assemble(
         " ",
         ("linearity radius ", "bold"),

@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from pytest_linearity.confidence import Interval
 from pytest_linearity.report.curvature_figures import CurvatureFigures
 from pytest_linearity.report.kind_figures import KindFigures, kind_figures
 from pytest_linearity.report.metric_figures import MetricFigures, metric_figures
 from pytest_linearity.report.profile_figures import ProfileFigures
 from pytest_linearity.report.refined_figures import RefinedFigures
-from pytest_linearity.report.typed import matrix, number, typed
+from pytest_linearity.report.sampling_figures import SamplingFigures
+from pytest_linearity.report.typed import as_list, intervals, matrix, number, typed
 
 SCHEMA_VERSION = 1
 
@@ -54,6 +56,14 @@ class RadiusFigures:
     """The Euclidean norm of the step; ``None`` where the parameters' norm is not known."""
     radius_relative: float | None = None
     """That over the norm of the parameters in scope; ``None`` where it is not known or zero."""
+    interval_relative_error: Interval | None = None
+    """Where the mean of ε over all directions lies, at the confidence of ``sampling``; ``None`` for
+    a single direction, or several kinds of them, which have intervals of their own."""
+    interval_cosine_similarity: Interval | None = None
+    """Where the mean of c over all directions lies."""
+    inconclusive: bool = False
+    """Whether a limit lies inside its interval, so that more directions could change the verdict;
+    not so where another limit is surely broken."""
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object of this radius, without the radius itself, which is its key."""
@@ -66,6 +76,9 @@ class RadiusFigures:
             "precision": self.precision,
             "complies": self.complies,
             "reason": self.reason,
+            "interval_relative_error": as_list(self.interval_relative_error),
+            "interval_cosine_similarity": as_list(self.interval_cosine_similarity),
+            "inconclusive": self.inconclusive,
         }
         if self.routing_flips is not None:
             figures["routing_flips"] = self.routing_flips
@@ -87,6 +100,7 @@ class RadiusFigures:
         """
         known = {key.name for key in fields(cls)} - {"radius"}
         given = {key: value for key, value in figures.items() if key in known}
+        given |= intervals(given, f"metrics.{radius}.")
         further = metric_figures(figures.get("metrics", {}), f"metrics.{radius}.metrics")
         by_kind = kind_figures(figures.get("by_kind", {}), f"metrics.{radius}.by_kind")
         read = {"radius": radius, **given, "metrics": further, "by_kind": by_kind}
@@ -116,6 +130,8 @@ class Report:
     pairs: Mapping[str, Any] = field(default_factory=dict)
     """By radius (spelled as in ``metrics``) ``relative_error`` and ``cosine_similarity`` of every
     pair, each a list of directions that are lists of prompts; ``None`` where not finite."""
+    sampling: SamplingFigures | None = None
+    """How many directions were measured in how many rounds; ``None`` in reports of old."""
     second_order: CurvatureFigures | None = None
     """The curvature ratio and what it predicts; ``None`` if it was not asked for."""
     layers: ProfileFigures | None = None
@@ -149,7 +165,7 @@ class Report:
             "environment": dict(self.environment),
             **{
                 name: found.to_dict()
-                for name in _DIAGNOSES
+                for name in _PARTS
                 if (found := getattr(self, name)) is not None
             },
         }
@@ -171,19 +187,21 @@ class Report:
                 "pairs": _pairs(document.get("pairs", {})),
                 **{
                     name: kind.from_dict(document[name])
-                    for name, kind in _DIAGNOSES.items()
+                    for name, kind in _PARTS.items()
                     if name in document
                 },
             },
         )
 
 
-_DIAGNOSES: Mapping[str, type[CurvatureFigures | ProfileFigures | RefinedFigures]] = {
+_PARTS: Mapping[str, type[CurvatureFigures | ProfileFigures | RefinedFigures | SamplingFigures]] = {
+    "sampling": SamplingFigures,
     "second_order": CurvatureFigures,
     "layers": ProfileFigures,
     "refined": RefinedFigures,
 }
-"""What tells why a radius does not comply: each in the report where it was asked for."""
+"""What not every report has: what tells why a radius does not comply is there where it was asked
+for."""
 
 
 def _radii(metrics: Any) -> tuple[RadiusFigures, ...]:

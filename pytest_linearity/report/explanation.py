@@ -1,10 +1,11 @@
-"""What second order, layer profile and refined radius say, in a sentence each."""
+"""What intervals, second order, layer profile and refined radius say, in a sentence each."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from pytest_linearity.report import text
+from pytest_linearity.report.certainty import sampling_line
 
 if TYPE_CHECKING:
     from pytest_linearity.report.curvature_figures import CurvatureFigures
@@ -17,8 +18,8 @@ orders, which count by so much where ε is as large as the usual limits."""
 
 
 def explanation(report: Report) -> list[str]:
-    """A sentence on each of what was asked for; none where nothing was."""
-    lines = []
+    """A sentence on the intervals, if there are any, and on each of what was asked for."""
+    lines = list(filter(None, [sampling_line(report)]))
     if report.config.get("refine"):
         lines.append(_refined(report))
     if report.second_order is not None:
@@ -80,15 +81,16 @@ def _layers(report: Report, layers: ProfileFigures) -> str:
     if final is None:
         return f"{where}: relative error undefined after the last block"
     blocks = enumerate(zip(layers.names, errors, strict=True), start=1)
-    place, name = next(
-        (place, name)
+    place, name, error = next(
+        (place, name, error)
         for place, (name, error) in blocks
         if place == len(errors) or (error is not None and error > final / 2)
     )
-    return (
-        f"{where}: relative error {_error(final)} after the last block, more than half of it "
-        f"from {name} on (block {place} of {len(errors)})"
-    )
+    whole = f"{where}: relative error {_error(final)} after the last block"
+    if place == len(errors):
+        return f"{whole}, {name}, and less than half of it before"
+    block = f"block {place} of {len(errors)}, {name}"
+    return f"{whole}, more than half of it ({_error(error)}) after {block}"
 
 
 def decisive(report: Report) -> RadiusFigures:

@@ -11,11 +11,14 @@ from pytest_linearity.report.explanation import explanation
 from pytest_linearity.report.results import (
     Measured,
     Unmeasured,
+    counted,
     figure_at,
     mean_cosine,
     mean_error,
     radii_of,
+    scopes_of,
     series_of,
+    title,
 )
 
 
@@ -47,6 +50,9 @@ def html(results: Sequence[Measured], unmeasured: Sequence[Unmeasured] = ()) -> 
         results=results,
         unmeasured=unmeasured,
         series=series_of(results),
+        scopes=scopes_of(results),
+        several=counted(len(results) + len(unmeasured), [*results, *unmeasured]),
+        title=title,
         total=len(results) + len(unmeasured),
         failing=failing,
         text=text,
@@ -57,6 +63,7 @@ def html(results: Sequence[Measured], unmeasured: Sequence[Unmeasured] = ()) -> 
         mean_cosine=mean_cosine,
         drawings=_drawings(results),
         series_drawings=_series_drawings(results),
+        scope_drawings=_scope_drawings(results),
     )
 
 
@@ -87,6 +94,21 @@ def _series_drawings(results: Sequence[Measured]) -> list[Any]:
             )
         )
         for number, series in enumerate(series_of(results))
+    ]
+
+
+def _scope_drawings(results: Sequence[Measured]) -> list[Any]:
+    from pytest_linearity.report.plot import drawn_scopes
+
+    return [
+        _safe(
+            drawn_scopes(
+                scopes,
+                f"figures of the scopes of {title(scopes[0].name, scopes[0].label)} over the radii",
+                prefix=f"p{number}",
+            )
+        )
+        for number, scopes in enumerate(scopes_of(results))
     ]
 
 

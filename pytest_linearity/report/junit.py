@@ -18,6 +18,7 @@ def radius_properties(figures: RadiusFigures) -> Properties:
     entries = {key: value for key, value in figures.to_dict().items() if key not in apart}
     for name, metric in figures.metrics.items():
         entries |= {f"mean_{name}": metric.mean, f"std_{name}": metric.std}
+        entries[f"interval_{name}"] = metric.interval
     for kind, found in figures.by_kind.items():
         entries |= {
             f"{key}[{kind}]": value

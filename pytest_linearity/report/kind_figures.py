@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
+from pytest_linearity.confidence import Interval
 from pytest_linearity.report.metric_figures import MetricFigures, metric_figures
-from pytest_linearity.report.typed import typed
+from pytest_linearity.report.typed import as_list, intervals, typed
 
 if TYPE_CHECKING:
     from pytest_linearity.report.document import RadiusFigures
@@ -31,6 +32,12 @@ class KindFigures:
     """Why not; ``None`` when they are."""
     metrics: Mapping[str, MetricFigures] = field(default_factory=dict)
     """What was asked for besides relative error and cosine similarity, by name."""
+    interval_relative_error: Interval | None = None
+    """Where the mean of ε over all directions of this kind lies; ``None`` for a single one."""
+    interval_cosine_similarity: Interval | None = None
+    """Where the mean of c over all directions of this kind lies."""
+    inconclusive: bool = False
+    """Whether more directions of this kind could change the verdict on it."""
 
     @classmethod
     def of(cls, figures: RadiusFigures) -> KindFigures:
@@ -40,6 +47,8 @@ class KindFigures:
     def to_dict(self) -> dict[str, Any]:
         """The JSON object of this kind."""
         figures = {key.name: getattr(self, key.name) for key in fields(self)}
+        for name in ("interval_relative_error", "interval_cosine_similarity"):
+            figures[name] = as_list(figures[name])
         del figures["metrics"]
         if self.metrics:
             figures["metrics"] = {name: found.to_dict() for name, found in self.metrics.items()}
@@ -65,6 +74,7 @@ def kind_figures(values: Any, name: str) -> dict[str, KindFigures]:
         if not isinstance(figures, Mapping):
             raise ValueError(f"{where} is not an object")
         given = {key: value for key, value in figures.items() if key in known}
+        given |= intervals(given, f"{where}.")
         further = metric_figures(figures.get("metrics", {}), f"{where}.metrics")
         found[kind] = typed(KindFigures, {**given, "metrics": further}, f"{where}.")
     return found

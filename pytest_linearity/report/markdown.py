@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from pytest_linearity.confidence import Interval
 from pytest_linearity.regression import Regression
 from pytest_linearity.report import text
 from pytest_linearity.report.document import RadiusFigures
@@ -15,9 +16,14 @@ from pytest_linearity.report.results import (
     Measured,
     Unmeasured,
     by_config,
+    counted,
     figure_at,
+    mean_cosine,
     mean_error,
     radii_of,
+    scopes_of,
+    series_of,
+    title,
 )
 
 _MARKS = {True: "✅", False: "❌"}
@@ -39,8 +45,8 @@ def markdown(results: Sequence[Measured], unmeasured: Sequence[Unmeasured] = ())
     blocks = [] if total == 1 else [_overview(results, unmeasured)]
     blocks += [_failure(entry) for entry in unmeasured]
     for group in by_config(results):
-        if len(group) > 1:
-            blocks += [_series(group)]
+        blocks += map(_series, series_of(group))
+        blocks += map(_scopes, scopes_of(group))
         blocks += [_folded(result) if len(group) > 1 else _result(result) for result in group]
     return "\n\n".join(blocks) + "\n"
 
@@ -48,9 +54,8 @@ def markdown(results: Sequence[Measured], unmeasured: Sequence[Unmeasured] = ())
 def _overview(results: Sequence[Measured], unmeasured: Sequence[Unmeasured]) -> str:
     total = len(results) + len(unmeasured)
     failing = sum(not result.passed for result in results) + len(unmeasured)
-    verdict = (
-        f"{failing} of {total} checkpoints fail" if failing else f"all {total} checkpoints pass"
-    )
+    several = counted(total, [*results, *unmeasured])
+    verdict = f"{failing} of {several} fail" if failing else f"all {several} pass"
     return f"## {_MARKS[not failing]} linearity: {verdict}"
 
 
@@ -132,15 +137,29 @@ def _row(figures: RadiusFigures, config: Mapping[str, Any], routed: bool) -> lis
     complies = text.compliance(figures, config)
     cells = [
         str(figures.radius),
-        text.spread(figures.mean_relative_error, figures.std_relative_error),
-        text.spread(figures.mean_cosine_similarity, figures.std_cosine_similarity),
+        _figure(
+            figures.mean_relative_error,
+            figures.std_relative_error,
+            figures.interval_relative_error,
+        ),
+        _figure(
+            figures.mean_cosine_similarity,
+            figures.std_cosine_similarity,
+            figures.interval_cosine_similarity,
+        ),
         text.noise(figures.noise_floor),
         *([text.count(figures.routing_flips)] if routed else []),
-        *(text.spread(metric.mean, metric.std) for metric in figures.metrics.values()),
+        *(_figure(metric.mean, metric.std, metric.interval) for metric in figures.metrics.values()),
     ]
+    said = text.verdict(complies, figures)
     if complies == "no":
-        return [*(f"**{cell}**" if cell else "" for cell in cells), "❌ no"]
-    return [*cells, complies]
+        return [*(f"**{cell}**" if cell else "" for cell in cells), f"❌ {said}"]
+    return [*cells, said]
+
+
+def _figure(mean: float | None, deviation: float | None, interval: Interval | None) -> str:
+    """A mean with its spread, and its interval on a line of its own."""
+    return "<br>".join(map(escape, text.figure(mean, deviation, interval).split("\n")))
 
 
 def _regression(regression: Regression) -> str:
@@ -151,27 +170,61 @@ def _regression(regression: Regression) -> str:
         [text.regression_cells(entry) for entry in regression.radii],
         right=len(text.REGRESSION_COLUMNS) - 1,
     )
+    basis = f"; {regression.basis}" if regression.basis else ""
     return (
         f"**Against the baseline** (mean relative error; it may grow by "
-        f"{regression.max_regression:.0%}); linearity radius {before} → {now}\n\n{table}"
+        f"{regression.max_regression:.0%}{basis}); linearity radius {before} → {now}\n\n{table}"
     )
 
 
 def _series(series: Sequence[Measured]) -> str:
     """The checkpoints of one config over their steps, with the mean relative error."""
     radii = radii_of(series)[-_MOST_RADII:]
-    header = ("step", "checkpoint", "linearity radius", *(f"ε at r={r}" for r in radii), "passes")
+    stepped = any(result.step is not None for result in series)
+    figures = ("linearity radius", *(f"ε at r={r}" for r in radii))
+    header = (*["step"] * stepped, "checkpoint", *figures, "passes")
     rows = [
         [
-            "" if result.step is None else str(result.step),
-            escape(result.short),
+            *["" if result.step is None else str(result.step)] * stepped,
+            escape(result.label or result.short),
             text.linearity_radius(result.report),
             *(text.mean(figure_at(result, radius, mean_error)) for radius in radii),
             "yes" if result.passed else "❌ no",
         ]
         for result in series
     ]
-    return f"### {escape(series[0].name)}\n\n" + _table(header, rows, right=3 + len(radii))
+    heading = escape(title(series[0].name, None, series[0].scope))
+    return f"### {heading}\n\n" + _table(header, rows, right=stepped + 2 + len(radii))
+
+
+def _scopes(scopes: Sequence[Measured]) -> str:
+    """The scopes of one checkpoint side by side, with both means."""
+    radii = radii_of(scopes)[-_MOST_RADII:]
+    header = (
+        "scope",
+        "parameters",
+        "of all",
+        "linearity radius",
+        *(f"{metric} at r={r}" for metric in ("ε", "c") for r in radii),
+        "passes",
+    )
+    rows = [
+        [
+            escape(result.report.config.get("param_scope") or result.short),
+            *text.scope_size(result.report),
+            text.linearity_radius(result.report),
+            *(
+                text.mean(figure_at(result, radius, metric))
+                for metric in (mean_error, mean_cosine)
+                for radius in radii
+            ),
+            "yes" if result.passed else "❌ no",
+        ]
+        for result in scopes
+    ]
+    heading = escape(title(scopes[0].name, scopes[0].label))
+    table = _table(header, rows, right=4 + 2 * len(radii))
+    return f"### {heading}: scopes\n\n{table}"
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]], *, right: int = 0) -> str:

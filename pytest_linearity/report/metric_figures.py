@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from pytest_linearity.report.typed import typed
+from pytest_linearity.confidence import Interval
+from pytest_linearity.report.typed import as_list, intervals, typed
 
 
 @dataclass(frozen=True)
@@ -29,10 +30,12 @@ class MetricFigures:
     """Whether it is defined and keeps its limit, if it has one."""
     reason: str | None = None
     """Why it does not comply, as ``mean kl 0.08 > 0.05``; ``None`` when it does."""
+    interval: Interval | None = None
+    """Where the mean over all directions lies; ``None`` for a single one, or several kinds."""
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object of this metric."""
-        return asdict(self)
+        return {**asdict(self), "interval": as_list(self.interval)}
 
     def keeps(self, limit: float) -> bool:
         """Whether the mean is defined and on the good side of a limit, or on it."""
@@ -59,6 +62,7 @@ def metric_figures(values: Any, name: str) -> dict[str, MetricFigures]:
         if not isinstance(figures, Mapping):
             raise ValueError(f"{name}.{metric} is not an object")
         given = {key: value for key, value in figures.items() if key in known}
+        given |= intervals(given, f"{name}.{metric}.")
         found[metric] = typed(MetricFigures, given, f"{name}.{metric}.")
         if found[metric].good not in ("smaller", "larger"):
             raise ValueError(f"{name}.{metric}.good is {found[metric].good!r}")

@@ -11,7 +11,13 @@ from pathlib import Path, PurePath
 
 from pytest_linearity.errors import ConfigError, LinearityError
 from pytest_linearity.report.files import brief, require_writable, write_whole
-from pytest_linearity.report.results import Measured, Unmeasured, by_config
+from pytest_linearity.report.results import (
+    Measured,
+    Unmeasured,
+    by_config,
+    scopes_of,
+    series_of,
+)
 
 _SUMMARY_LIMIT = 1024 * 1024
 """Bytes of a step summary that GitHub takes; it refuses a larger one as a whole."""
@@ -85,8 +91,9 @@ class Outputs:
     def write(self, results: Sequence[Measured], unmeasured: Sequence[Unmeasured] = ()) -> Written:
         """Write everything that is asked for, of passing and failing checkpoints alike.
 
-        Several checkpoints share the Markdown and the page. Each has a plot of its own, with its
-        name put into the path, and those of one config a plot of all of them at the path itself.
+        Several checkpoints or scopes share the Markdown and the page. Each has a plot of its own,
+        with its name put into the path, and those of one config a plot of all of them at the path
+        itself; where a config has several of both, one for each scope and one for each checkpoint.
 
         Args:
             results: The checkpoints that were measured; when there are neither these nor
@@ -162,17 +169,22 @@ def _write_text(text: Callable[[], str], path: Path) -> None:
 def _plots(
     path: Path, results: Sequence[Measured]
 ) -> Iterator[tuple[Path, Callable[[Path], None]]]:
-    """A plot of each checkpoint, and one of all checkpoints of a config that has several."""
-    from pytest_linearity.report.plot import plot_report, plot_series
+    """A plot of each measurement, and one of all checkpoints or scopes where there are several."""
+    from pytest_linearity.report.plot import plot_report, plot_scopes, plot_series
 
     configs = by_config(results)
     used: set[Path] = set()
-    for series in configs:
-        name = [_file_name(PurePath(series[0].name).with_suffix(""))] if len(configs) > 1 else []
-        if len(series) > 1:
-            yield _free(path, name, used), partial(plot_series, series)
-        for result in series:
-            label = [_file_name(result.short)] if len(series) > 1 else []
+    for group in configs:
+        name = [_file_name(PurePath(group[0].name).with_suffix(""))] if len(configs) > 1 else []
+        series, scopes = series_of(group), scopes_of(group)
+        for each in series:
+            part = [_file_name(each[0].scope)] if scopes else []
+            yield _free(path, [*name, *part], used), partial(plot_series, each)
+        for each in scopes:
+            part = [_file_name(each[0].label)] if series else []
+            yield _free(path, [*name, *part], used), partial(plot_scopes, each)
+        for result in group:
+            label = [_file_name(result.short)] if len(group) > 1 else []
             yield _free(path, [*name, *label], used), partial(plot_report, result.report)
 
 

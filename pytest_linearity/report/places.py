@@ -23,8 +23,9 @@ def report_places(configs: Sequence[Config], override: Path | None = None) -> li
         override: What the command line asks for, instead of `output_dir` and `report_filename`.
 
     Returns:
-        One path per config. The report of one of several checkpoints of a config has its label in
-        its name: `report.json` becomes `report-checkpoint-100.json`. Configs that would write the
+        One path per config. The report of one of several checkpoints or scopes of a config has
+        their labels in its name: `report.json` becomes `report-checkpoint-100-attention.json`.
+        Configs that would write the
         same file each get their own name put into it, before that: `report-first.json`.
 
     Raises:
@@ -36,7 +37,7 @@ def report_places(configs: Sequence[Config], override: Path | None = None) -> li
     }
     shared = Counter(path for path, _ in sharing)
     places = [
-        _labelled(path, name if shared[path.resolve()] > 1 else None, config.label)
+        _labelled(path, name if shared[path.resolve()] > 1 else None, *_labels(config))
         for path, name, config in zip(wanted, _names(configs), configs, strict=True)
     ]
     for place in places:
@@ -50,6 +51,13 @@ def _labelled(path: Path, *labels: str | None) -> Path:
         return path  # to be refused as what it is
     stem = "-".join([path.stem, *(label for label in labels if label is not None)])
     return path.with_name(f"{stem}{path.suffix}")
+
+
+def _labels(config: Config) -> list[str | None]:
+    from pytest_linearity.scope.several import in_file_name
+
+    scope = config.scope_label
+    return [config.label, None if scope is None else in_file_name(scope)]
 
 
 def _names(configs: Sequence[Config]) -> list[str]:

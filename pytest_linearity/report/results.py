@@ -28,16 +28,18 @@ class Measured:
     """Its figures."""
     regression: Regression | None = None
     """How it compares with a baseline; ``None`` without one."""
+    scope: str | None = None
+    """Which scope of that config it is; ``None`` where the config names only one."""
 
     @property
     def title(self) -> str:
-        """Config and checkpoint, as a heading."""
-        return title(self.name, self.label)
+        """Config, checkpoint and scope, as a heading."""
+        return title(self.name, self.label, self.scope)
 
     @property
     def short(self) -> str:
-        """What tells it from the other checkpoints of its config."""
-        return self.label or self.name
+        """What tells it from the others of its config."""
+        return _joined(self.label, self.scope) or self.name
 
     @property
     def passed(self) -> bool:
@@ -55,16 +57,22 @@ class Unmeasured:
     """Which checkpoint of that config it is."""
     reason: str
     """Why, in one line."""
+    scope: str | None = None
+    """Which scope of that config it is."""
 
     @property
     def title(self) -> str:
-        """Config and checkpoint, as a heading."""
-        return title(self.name, self.label)
+        """Config, checkpoint and scope, as a heading."""
+        return title(self.name, self.label, self.scope)
 
 
-def title(name: str, label: str | None) -> str:
-    """Config and checkpoint, as a heading."""
-    return name if label is None else f"{name}: {label}"
+def title(name: str, label: str | None, scope: str | None = None) -> str:
+    """Config, checkpoint and scope, as a heading."""
+    return f"{name}: {_joined(label, scope)}" if label or scope else name
+
+
+def _joined(label: str | None, scope: str | None) -> str:
+    return ", ".join(part for part in (label, scope) if part is not None)
 
 
 def by_config(results: Iterable[Measured]) -> list[tuple[Measured, ...]]:
@@ -73,8 +81,30 @@ def by_config(results: Iterable[Measured]) -> list[tuple[Measured, ...]]:
 
 
 def series_of(results: Iterable[Measured]) -> list[tuple[Measured, ...]]:
-    """The configs of which more than one checkpoint was measured."""
-    return [group for group in by_config(results) if len(group) > 1]
+    """The checkpoints of each config and scope of which more than one was measured."""
+    return _grouped(results, lambda result: (result.name, result.scope))
+
+
+def scopes_of(results: Iterable[Measured]) -> list[tuple[Measured, ...]]:
+    """The scopes of each config and checkpoint of which more than one was measured."""
+    return _grouped(results, lambda result: (result.name, result.label))
+
+
+def _grouped(
+    results: Iterable[Measured], key: Callable[[Measured], object]
+) -> list[tuple[Measured, ...]]:
+    groups: dict[object, list[Measured]] = {}
+    for result in results:
+        groups.setdefault(key(result), []).append(result)
+    return [tuple(group) for group in groups.values() if len(group) > 1]
+
+
+def counted(number: int, results: Iterable[Measured | Unmeasured]) -> str:
+    """``3 checkpoints``, or what else it is that there are several of."""
+    labels = {(result.name, result.label) for result in results}
+    scopes = any(result.scope is not None for result in results)
+    noun = "checkpoint" if not scopes else "scope" if len(labels) == 1 else "measurement"
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def over_steps(series: Sequence[Measured]) -> bool:

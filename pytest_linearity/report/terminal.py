@@ -12,6 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from pytest_linearity.confidence import Interval
 from pytest_linearity.report import text
 from pytest_linearity.report.document import RadiusFigures, Report
 from pytest_linearity.report.explanation import explanation
@@ -83,9 +84,17 @@ def figures_table(report: Report, *, ascii_only: bool = False) -> Table:
         flips = [text.count(figures.routing_flips)] if routed else []
         table.add_row(
             str(figures.radius),
-            text.spread(figures.mean_relative_error, figures.std_relative_error).translate(spell),
-            text.spread(figures.mean_cosine_similarity, figures.std_cosine_similarity).translate(
-                spell
+            _figure(
+                figures.mean_relative_error,
+                figures.std_relative_error,
+                figures.interval_relative_error,
+                spell,
+            ),
+            _figure(
+                figures.mean_cosine_similarity,
+                figures.std_cosine_similarity,
+                figures.interval_cosine_similarity,
+                spell,
             ),
             text.noise(figures.noise_floor),
             *flips,
@@ -117,8 +126,11 @@ def metrics_table(report: Report, names: Sequence[str], *, ascii_only: bool = Fa
     for figures in report.radii:
         found = [figures.metrics[name] for name in names]
         cells = [
-            Text(
-                text.spread(entry.mean, entry.std).translate(spell),
+            _figure(
+                entry.mean,
+                entry.std,
+                entry.interval,
+                spell,
                 style="" if entry.complies else "bold red",
             )
             for entry in found
@@ -141,9 +153,12 @@ def kinds_table(report: Report, *, ascii_only: bool = False) -> Table:
     for header in figures:
         table.add_column(header, justify="right", overflow="fold")
     table.add_column(complies, overflow="fold")
-    for cells, _ in text.kind_rows(report):
-        spelled = [cell.translate(SPELLED_OUT) if ascii_only else cell for cell in cells]
-        table.add_row(*spelled[:-1], Text(spelled[-1], style=_STYLES[spelled[-1]]))
+    above = ""
+    for (at, *cells), _ in text.kind_rows(report):
+        shown = ["" if at == above else at, *cells]  # a radius once, before its first kind
+        above = at
+        spelled = [cell.translate(SPELLED_OUT) if ascii_only else cell for cell in shown]
+        table.add_row(*map(_dim_below, spelled[:-1]), Text(spelled[-1], style=_style(spelled[-1])))
     return table
 
 
@@ -170,8 +185,17 @@ def _verdict(report: Report) -> Text:
 
 
 def _explanation(report: Report, *, ascii_only: bool) -> list[Padding]:
-    spell = SPELLED_OUT if ascii_only else {}
-    return [Padding(Text(line.translate(spell)), (0, 0, 0, 1)) for line in explanation(report)]
+    """Each sentence with a mark of its own, from which its further lines stand back."""
+    lines = explanation(report)
+    if not lines:
+        return []
+    table = Table.grid(padding=(0, 1))
+    table.add_column()
+    table.add_column(overflow="fold")
+    for line in lines:
+        spelled = line.translate(SPELLED_OUT) if ascii_only else line
+        table.add_row("-" if ascii_only else "•", Text(spelled))
+    return [Padding(table, (0, 0, 0, 1))]
 
 
 def _radius_header(report: Report, name: str = "radius") -> Text | str:
@@ -184,8 +208,29 @@ def _header(name: str, limit: str) -> Text:
 
 
 def _compliance(figures: RadiusFigures, config: Mapping[str, Any]) -> Text:
-    said = text.compliance(figures, config)
-    return Text(said, style=_STYLES[said])
+    said = text.verdict(text.compliance(figures, config), figures)
+    return Text(said, style=_style(said))
+
+
+def _style(said: str) -> str:
+    """The colour of a verdict; yellow where it is inconclusive."""
+    return _STYLES.get(said, "yellow")
+
+
+def _figure(
+    mean: float | None,
+    deviation: float | None,
+    interval: Interval | None,
+    spell: dict[int, str],
+    style: str = "",
+) -> Text:
+    return _dim_below(text.figure(mean, deviation, interval).translate(spell), style)
+
+
+def _dim_below(cell: str, style: str = "") -> Text:
+    """A cell whose second line stands back."""
+    first, _, second = cell.partition("\n")
+    return Text.assemble((first, style), *([("\n" + second, "dim")] if second else []))
 
 
 def draw(content: RenderableType, *, width: int = 80, color: bool = False) -> str:
@@ -201,6 +246,7 @@ def draw(content: RenderableType, *, width: int = 80, color: bool = False) -> st
         file=stream,
         width=width,
         force_terminal=color,
+        force_jupyter=False,  # a notebook would be shown the text, and the caller get none
         color_system="standard" if color else None,
         no_color=not color,
         highlight=False,
@@ -210,4 +256,7 @@ def draw(content: RenderableType, *, width: int = 80, color: bool = False) -> st
     )
     console.print(content)
     # Padding at the end of a line is of no use, and a nuisance in logs and documents.
-    return "".join(f"{line.rstrip()}\n" for line in stream.getvalue().splitlines())
+    lines = [line.rstrip() for line in stream.getvalue().splitlines()]
+    # Tables bring a blank line of their own on both sides: two of them are one too many.
+    kept = [line for line, before in zip(lines, ["-", *lines], strict=False) if line or before]
+    return "".join(f"{line}\n" for line in kept)

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pytest_linearity.confidence import Interval
     from pytest_linearity.regression import RadiusRegression
     from pytest_linearity.report.document import RadiusFigures, Report
+    from pytest_linearity.report.kind_figures import KindFigures
     from pytest_linearity.report.metric_figures import MetricFigures
     from pytest_linearity.report.results import Measured
 
@@ -59,6 +61,32 @@ def against(value: float, limit: float, sign: str) -> str:
     return f"{value:.{digits}f} {sign} {limit:.{digits}f}"
 
 
+def percent(part: float) -> str:
+    """A confidence, as ``95%``."""
+    return f"{100 * part:.6g}%"
+
+
+def interval(ends: Interval) -> str:
+    """An interval, its ends as means are shown."""
+    low, high = (f"{end:{_spec(abs(end))}}" for end in ends)
+    return f"[{low}, {high}]"
+
+
+def interval_around(ends: Interval, limit: float) -> str:
+    """An interval, with as many digits as tell its ends from a limit."""
+    for digits in range(2, 12):
+        low, high, middle = (f"{value:.{digits}f}" for value in (*ends, limit))
+        if middle not in (low, high):
+            break
+    return f"[{low}, {high}]"
+
+
+def figure(value: float | None, deviation: float | None, ends: Interval | None) -> str:
+    """A mean with its standard deviation, and below it the interval that it lies in."""
+    shown = spread(value, deviation)
+    return shown if ends is None else f"{shown}\n{interval(ends)}"
+
+
 def noise(floor: float | None) -> str:
     """A noise floor; nothing where it was not measured."""
     return "" if floor is None else f"{floor:.1e}"
@@ -80,6 +108,11 @@ def compliance(figures: RadiusFigures, config: Mapping[str, Any]) -> str:
         return "yes"
     least = config.get("min_linearity_radius")
     return "no (allowed)" if least is not None and figures.radius > least else "no"
+
+
+def verdict(complies: str, figures: RadiusFigures | KindFigures) -> str:
+    """Whether a radius complies, and that this is inconclusive, where it is."""
+    return f"{complies}, inconclusive" if figures.inconclusive else complies
 
 
 def findings(result: Measured) -> list[str]:
@@ -104,6 +137,14 @@ def radius_unit(report: Report) -> str:
     return "of norm" if norm is None else f"of norm {norm:.4g}"
 
 
+def scope_size(report: Report) -> tuple[str, str]:
+    """How many parameters a report's scope holds, and what part of all that is, as ``12.3%``."""
+    number, total = report.scope.get("parameters"), report.checkpoint.get("parameters")
+    if number is None:
+        return "", ""
+    return f"{number:,}", f"{number / total:.1%}" if total else ""
+
+
 KIND_COLUMNS = ("radius", "directions", "relative error", "cosine similarity", "complies")
 """Headers of the figures by kind of direction."""
 
@@ -115,9 +156,17 @@ def kind_rows(report: Report) -> list[tuple[list[str], bool]]:
             [
                 str(figures.radius),
                 kind,
-                spread(found.mean_relative_error, found.std_relative_error),
-                spread(found.mean_cosine_similarity, found.std_cosine_similarity),
-                "yes" if found.complies else "no",
+                figure(
+                    found.mean_relative_error,
+                    found.std_relative_error,
+                    found.interval_relative_error,
+                ),
+                figure(
+                    found.mean_cosine_similarity,
+                    found.std_cosine_similarity,
+                    found.interval_cosine_similarity,
+                ),
+                verdict("yes" if found.complies else "no", found),
             ],
             found.complies,
         )

@@ -62,6 +62,35 @@ def matrix(values: Any, name: str) -> list[list[float | None]]:
     return [[_value(entry, float | None, name) for entry in row] for row in values]
 
 
+def intervals(values: Mapping[str, Any], prefix: str = "") -> dict[str, tuple[float, float] | None]:
+    """Those of the values that are intervals, which JSON has as lists of two ends.
+
+    Args:
+        values: By field; those whose names begin with ``interval`` are taken.
+        prefix: What the names of the fields begin with in a message.
+
+    Raises:
+        ValueError: If one is neither two numbers nor ``None``.
+    """
+    found: dict[str, tuple[float, float] | None] = {}
+    for name, ends in values.items():
+        if not name.startswith("interval"):
+            continue
+        if ends is None:
+            found[name] = None
+            continue
+        if not isinstance(ends, list) or len(ends) != 2:
+            raise ValueError(f"{prefix}{name} is {shown(ends)}, not a lower and an upper end")
+        low, high = (_value(end, float, prefix + name) for end in ends)
+        found[name] = low, high
+    return found
+
+
+def as_list(interval: tuple[float, float] | None) -> list[float] | None:
+    """An interval as JSON has it."""
+    return None if interval is None else list(interval)
+
+
 def _value(value: Any, hint: Any, name: str) -> Any:
     alternatives = get_args(hint) if isinstance(hint, UnionType) else (hint,)
     kinds = tuple(get_origin(kind) or kind for kind in alternatives)

@@ -2,6 +2,7 @@
 
 from pytest_linearity.scope.match import ScopeMatch, match_scope, parameters_in_scope
 from pytest_linearity.scope.parse import Scope, parse_scope
+from pytest_linearity.scope.several import parse_scopes
 from pytest_linearity.scope.structure import transformer_blocks
 
 __all__ = [
@@ -10,5 +11,6 @@ __all__ = [
     "match_scope",
     "parameters_in_scope",
     "parse_scope",
+    "parse_scopes",
     "transformer_blocks",
 ]

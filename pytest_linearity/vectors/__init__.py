@@ -53,6 +53,6 @@ def vectors_of(
             from pytest_linearity.scope import parameters_in_scope, parse_scope
             from pytest_linearity.vectors.gradient import loss_gradient
 
-            names = parameters_in_scope(model, parse_scope(config.param_scope))
+            names = parameters_in_scope(model, parse_scope(config.scope))
             vectors[kind] = loss_gradient(model, prompts(), names, device)
     return vectors

@@ -13,8 +13,13 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from tests.benchmarks.confidence import confidence_rows
+from tests.benchmarks.diagnosis import counted_rows, diagnosis_rows
 from tests.benchmarks.exactness import exactness_rows
+from tests.benchmarks.larger import larger_rows
 from tests.benchmarks.memory import memory_rows
+from tests.benchmarks.plan import plan_rows
+from tests.benchmarks.prefix import prefix_rows
 from tests.benchmarks.speed import Row, speed_rows
 from tests.benchmarks.startup import startup_rows
 
@@ -28,8 +33,12 @@ def main() -> None:
     for title, table in (
         ("Start and end", _table(startup_rows())),
         ("Exactness", _table(exactness_rows())),
+        ("Confidence", _table(confidence_rows())),
         ("Memory", _table(memory_rows())),
-        ("Time", _times(speed_rows())),
+        ("Larger than memory", _table(larger_rows())),
+        ("Planned / taken", _table(plan_rows())),
+        ("Counted", _table(counted_rows())),
+        ("Time", _times([*speed_rows(), *prefix_rows(), *diagnosis_rows()])),
     ):
         table.title = title
         console.print(table)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from matplotlib.colors import LogNorm
@@ -10,10 +11,11 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from pytest_linearity.report import text
 from pytest_linearity.report.plot.axes import shorten
-from pytest_linearity.report.plot.palette import Palette
+from pytest_linearity.report.plot.palette import BAD, Palette
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.collections import QuadMesh
     from matplotlib.colors import Colormap
 
     from pytest_linearity.report.document import Report
@@ -27,7 +29,13 @@ _NAMED = 28
 """Blocks up to which every one is numbered at the axis."""
 
 
-def draw_profile(axes: Axes, report: Report, layers: ProfileFigures, palette: Palette) -> None:
+def draw_profile(
+    axes: Axes,
+    report: Report,
+    layers: ProfileFigures,
+    palette: Palette,
+    among: Sequence[ProfileFigures] = (),
+) -> QuadMesh:
     """A field for every block, left to right, and radius, upwards; logarithmic in colour.
 
     Args:
@@ -35,11 +43,15 @@ def draw_profile(axes: Axes, report: Report, layers: ProfileFigures, palette: Pa
         report: What the profile is of.
         layers: The profile.
         palette: The neutral colours.
+        among: The profiles whose panels stand beside it with the same scale of colours.
+
+    Returns:
+        The fields, for `draw_scale`.
     """
     radii = [figures.radius for figures in report.radii]
     rows = [_colourable(layers.radii[str(radius)].relative_error) for radius in radii]
     blocks = len(layers.names)
-    norm = _norm([value for row in rows for value in row if value > 0])
+    norm = _norm([value for found in among or (layers,) for value in _positive(found)])
     _hatch_undefined(axes, palette)
     edges = [place - 0.5 for place in range(1, blocks + 2)]
     heights = [place - 0.5 for place in range(len(radii) + 1)]
@@ -54,10 +66,15 @@ def draw_profile(axes: Axes, report: Report, layers: ProfileFigures, palette: Pa
     axes.set_xticks(range(1, blocks + 1, every))
     first, last = (shorten(layers.names[place], 30) for place in (0, -1))
     axes.set_xlabel(f"block (1 is {first}, {blocks} is {last})").set_parse_math(False)
-    axes.set_title("relative error ε of the last token's hidden state after every block")
+    axes.set_title("relative error ε of the last token's hidden state after every block", pad=8)
     axes.grid(visible=False)
     axes.tick_params(length=0)
-    _scale(axes, fields)
+    return fields
+
+
+def _positive(layers: ProfileFigures) -> list[float]:
+    values = [value for means in layers.radii.values() for value in means.relative_error]
+    return [value for value in values if value is not None and value > 0]
 
 
 def _colourable(row: list[float | None]) -> list[float]:
@@ -86,7 +103,7 @@ def _spell(axes: Axes, rows: list[list[float]], norm: LogNorm, colours: Colormap
             axes.text(
                 x,
                 y,
-                f"{value:.2g}",
+                f"{value:#.2g}".rstrip("."),
                 ha="center",
                 va="center",
                 fontsize=8,
@@ -94,14 +111,30 @@ def _spell(axes: Axes, rows: list[list[float]], norm: LogNorm, colours: Colormap
             )
 
 
-def _scale(axes: Axes, fields: object) -> None:
-    figure = axes.figure
-    bar = figure.colorbar(fields, ax=axes, pad=0.015, aspect=12)  # type: ignore[arg-type]
+def draw_scale(
+    axes: Axes | Sequence[Axes], fields: QuadMesh, limit: float, palette: Palette
+) -> None:
+    """The colours of the fields with their errors, to the right, and the limit as a line.
+
+    Args:
+        axes: The panel, or the panels that share the scale.
+        fields: What `draw_profile` has returned for one of them.
+        limit: The largest mean relative error of the logits that complies.
+        palette: The neutral colours.
+    """
+    assert fields.axes is not None
+    bar = fields.axes.figure.colorbar(fields, ax=axes, pad=0.015, aspect=12)
     # A bitmap is no part of a page that loads nothing; seams between its fields are closed.
     assert bar.solids is not None
     bar.solids.set(rasterized=False, edgecolor="face")
     bar.outline.set_visible(False)
-    low, high = fields.norm.vmin, fields.norm.vmax  # type: ignore[attr-defined]
+    bar.ax.set_ylabel("relative error ε")
+    low, high = fields.get_clim()
+    assert low is not None
+    assert high is not None
+    if low <= limit <= high:
+        bar.ax.axhline(limit, color=palette.paper, linewidth=3.4)
+        bar.ax.axhline(limit, color=BAD, linewidth=1.6, linestyle="--", label="limit")
     few = high / low < 100
     bar.ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if few else (1,)))
     bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

@@ -10,6 +10,8 @@ GOOD = "#2178b8"
 """What complies: a blue that is readable on white and on near black."""
 BAD = "#d1502c"
 """What does not: told from the blue in every kind of colour blindness."""
+REFINED = "#c58a00"
+"""What bisection has found: an amber that is lighter than both to all eyes."""
 RAMP = ("#2178b8", "#8a63b8", "#cf4f74", "#cc7a1a")
 """From the smallest radius to the largest, all of like lightness."""
 

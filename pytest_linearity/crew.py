@@ -1,0 +1,136 @@
+"""Processes that measure together: who measures which direction, and what all of them know.
+
+Every rank knows the figures of all pairs after each pass and decides by them, so that all take the
+same next step. The numerics know of other ranks by this module alone.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from pytest_linearity import errors
+from pytest_linearity.errors import LinearityError
+
+if TYPE_CHECKING:
+    import torch
+
+T = TypeVar("T")
+
+
+class Crew(Protocol):
+    """The ranks of one run, seen by one of them."""
+
+    rank: int
+    """This rank, from 0."""
+    hosts: tuple[str, ...]
+    """The machine of every rank."""
+
+    def exchange(self, about: str, value: Any) -> list[Any]:
+        """Give a value to all ranks, and get theirs: every rank must come to this point.
+
+        Args:
+            about: What it is about; the same on all ranks, or else they have parted.
+            value: Plain data and tensors on the CPU.
+
+        Returns:
+            The values of all ranks, by rank.
+
+        Raises:
+            LinearityError: If a rank has ended, or is somewhere else.
+        """
+
+    def own(self, device: torch.device) -> torch.device:
+        """The device of this rank, where all are told to use the same one.
+
+        Raises:
+            LinearityError: If there is none for it.
+        """
+
+
+class Solo:
+    """One process, as nearly always."""
+
+    rank = 0
+    hosts: tuple[str, ...] = ("",)
+
+    def exchange(self, about: str, value: Any) -> list[Any]:
+        """Its own value."""
+        return [value]
+
+    def own(self, device: torch.device) -> torch.device:
+        """Any device is its own."""
+        return device
+
+
+_crew: Crew = Solo()
+
+
+def current() -> Crew:
+    """The crew that this process is in; like torch's process group, there is one at a time."""
+    return _crew
+
+
+def enter(crew: Crew) -> None:
+    """Make a crew the one that this process is in."""
+    global _crew
+    _crew = crew
+
+
+def alone(crew: Crew) -> bool:
+    """Whether there is one rank."""
+    return len(crew.hosts) == 1
+
+
+def share(crew: Crew, directions: Sequence[int]) -> tuple[int, ...]:
+    """The directions that this rank measures: the same ones in every pass."""
+    return tuple(k for k in directions if k % len(crew.hosts) == crew.rank)
+
+
+def together(crew: Crew, about: str, do: Callable[[], T]) -> list[T]:
+    """Do something on every rank; where one fails, all fail alike.
+
+    Args:
+        crew: The ranks.
+        about: What is done, in words.
+        do: Does it; returns plain data and tensors on the CPU.
+
+    Returns:
+        What it returned on every rank, by rank.
+
+    Raises:
+        LinearityError: If it failed so on some rank, or a rank has ended.
+        RuntimeError: If it failed in any other way on another rank.
+        Exception: What it raised here.
+    """
+    if alone(crew):
+        return [do()]
+    failure: Exception | None = None
+    value: Any = None
+    try:
+        value = {"done": do()}
+    except Exception as error:
+        failure = error
+        value = {"failed": _told(error)}
+    values = crew.exchange(about, value)
+    failed = {rank: found["failed"] for rank, found in enumerate(values) if "failed" in found}
+    if not failed:
+        return [found["done"] for found in values]
+    first = min(failed)
+    if failure is not None and (crew.rank == first or failed[crew.rank] == failed[first]):
+        raise failure
+    kind, message = failed[first]
+    if len(failed) < len(values) or kind == RuntimeError.__name__:
+        message = f"rank {first} on {crew.hosts[first]}: {message}"
+    raise getattr(errors, kind, RuntimeError)(message)
+
+
+def _told(error: Exception) -> tuple[str, str]:
+    """The kind of an error and its message, as other ranks raise it."""
+    if isinstance(error, LinearityError):
+        kinds = (kind.__name__ for kind in type(error).__mro__)
+        return next(kind for kind in kinds if hasattr(errors, kind)), str(error)
+    frames = traceback.extract_tb(error.__traceback__)
+    at = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
+    return RuntimeError.__name__, f"{type(error).__name__}: {error}{at}"

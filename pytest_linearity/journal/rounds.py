@@ -1,0 +1,111 @@
+"""What a journal keeps of a measurement: its calibration, and every round of its passes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from pytest_linearity.calibration import Calibration
+from pytest_linearity.figures import Figures
+from pytest_linearity.journal.folder import Journal
+from pytest_linearity.layers import LayerFigures
+from pytest_linearity.lockstep.tail import Site
+from pytest_linearity.pairs import Pairs
+
+if TYPE_CHECKING:
+    from pytest_linearity.passes import Wanted
+
+_EVALUATIONS = 8
+"""Evaluations of a batch per round, at least: each round has a baseline of its own, which so adds
+an eighth at most, and what a round has under way is lost when it is killed."""
+
+
+def portions(directions: Sequence[int], per_direction: int) -> Iterator[list[int]]:
+    """Directions by round: as many together as journalling them makes worth while.
+
+    The same whatever has happened before, as figures depend in their last digits on which
+    evaluations run together.
+    """
+    at_once = -(-_EVALUATIONS // max(1, per_direction))
+    for start in range(0, len(directions), at_once):
+        yield list(directions[start : start + at_once])
+
+
+class Rounds:
+    """The rounds of all passes in one arithmetic."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        figures: Figures,
+        layers: LayerFigures | None,
+        dtype: torch.dtype,
+        device: torch.device,
+    ) -> None:
+        """Rounds whose results are kept in `figures` and `layers`, on a device."""
+        self._journal = journal
+        self._stores = [store for store in (figures, layers) if store is not None]
+        self._dtype = str(dtype).removeprefix("torch.")
+        self._device = device
+
+    def recall(self, batches: Sequence[int], ks: Sequence[int], wanted: Wanted) -> bool:
+        """Take in a round; False where not all of it is journaled.
+
+        Then all of it is to be measured: figures depend in their last digits on which directions
+        advance together.
+        """
+        found = [self._journal.get(self._key(batches, k, wanted)) for k in ks]
+        if any(entry is None for entry in found):
+            return False
+        for entry in found:
+            for store, one in zip(self._stores, entry, strict=True):
+                store.take_over(one, self._device)
+        return True
+
+    def note(self, batches: Sequence[int], ks: Sequence[int], wanted: Wanted) -> None:
+        """Journal a round that is done.
+
+        Raises:
+            LinearityError: If the journal cannot be written.
+        """
+        for k in ks:
+            pairs = Pairs(wanted.radii, [k], batches)
+            found: list[dict[str, Any]] = [store.found(pairs) for store in self._stores]
+            if wanted.derivatives or wanted.curvature is not None:
+                for one, store in zip(found, self._stores, strict=True):
+                    one.update(store.vectors(pairs))
+            self._journal.put(self._key(batches, k, wanted), found)
+
+    def _key(self, batches: Sequence[int], k: int, wanted: Wanted) -> dict[str, Any]:
+        return {
+            "name": f"direction-{k}-{self._dtype}",
+            "radii": list(wanted.radii),
+            "batches": list(batches),
+            "derivatives": wanted.derivatives,
+            "curvature": wanted.curvature,
+        }
+
+
+def calibrated(journal: Journal | None, calibrate: Callable[[], Calibration]) -> dict[str, Any]:
+    """The fields of a calibration as plain data: those that are journaled, or else new ones.
+
+    Raises:
+        LinearityError: If the model cannot be measured, or the journal not be written.
+    """
+    key = {"name": "calibration"}
+    found = None if journal is None else journal.get(key)
+    if found is None:
+        known = calibrate()
+        found = {field.name: getattr(known, field.name) for field in fields(known)}
+        found["tail"] = sorted(tuple(site) for site in known.tail)
+        if journal is not None:
+            journal.put(key, found)
+    return dict(found)
+
+
+def calibration_of(found: dict[str, Any]) -> Calibration:
+    """What `calibrated` made plain."""
+    return Calibration(**{**found, "tail": frozenset(Site(*site) for site in found["tail"])})

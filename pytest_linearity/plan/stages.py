@@ -1,0 +1,109 @@
+"""What a config asks for, as passes over the parameters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil, log, log2
+from typing import TYPE_CHECKING
+
+import torch
+
+from pytest_linearity.direction_kinds import RANDOM
+from pytest_linearity.passes import MEMORY_BUDGET, evaluation_bytes, grouped
+from pytest_linearity.refinement import WIDTH
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pytest_linearity.config import Config
+    from pytest_linearity.plan.workload import Batch, Workload
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Evaluations that run in one pass, or in as many as memory asks for."""
+
+    dtype: torch.dtype
+    """Of the arithmetic."""
+    directions: int
+    """Along how many directions, in each scope."""
+    scopes: int
+    """In how many scopes at once."""
+    radii: int
+    """At how many radii."""
+    derivatives: bool
+    """Whether Jδ is taken."""
+    curvature: bool = False
+    """Whether f''[δ, δ] is taken."""
+
+    @property
+    def along(self) -> int:
+        """Directions of all scopes."""
+        return self.directions * self.scopes
+
+    @property
+    def duals(self) -> int:
+        """Evaluations with a tangent, for each direction and batch."""
+        return int(self.derivatives) + 2 * self.curvature
+
+    @property
+    def per_direction(self) -> int:
+        """Evaluations for each direction and batch."""
+        return self.radii + self.duals
+
+    def evaluations(self, workload: Workload, widest: int) -> int:
+        """All evaluations of a batch each; see `rounds`."""
+        return sum(
+            len(batches) * (1 + directions * self.per_direction)
+            for batches, directions in self.rounds(workload, widest)
+        )
+
+    def rounds(self, workload: Workload, widest: int) -> Iterator[tuple[list[Batch], int]]:
+        """The batches that advance together, and along how many directions.
+
+        Args:
+            workload: The batches.
+            widest: Inputs plus outputs of the model's widest linear layer, in features.
+        """
+        sizes = [evaluation_bytes(b.tokens, widest, self.dtype) for b in workload.batches]
+        ks = list(range(self.directions))
+        for batches, some in grouped(sizes, ks, self.per_direction, MEMORY_BUDGET // self.scopes):
+            yield [workload.batches[batch] for batch in batches], len(some) * self.scopes
+
+
+def directions_of(config: Config, random: int) -> int:
+    """How many directions there are in all, with so many of each random kind."""
+    return sum(random if kind in RANDOM else 1 for kind in config.directions)
+
+
+def stages_of(
+    config: Config, dtype: torch.dtype, random: int, scopes: int, ranks: int
+) -> list[Stage]:
+    """What one rank does in one arithmetic.
+
+    Args:
+        config: What to measure.
+        dtype: The arithmetic of all radii.
+        random: How many directions of each random kind are measured before the end.
+        scopes: How many scopes are measured at once.
+        ranks: How many processes share the directions.
+    """
+    stages = []
+    before = 0
+    for count in config.looks.taken(random):
+        new = directions_of(config, count) - (directions_of(config, before) if before else 0)
+        share = ceil(new / ranks)
+        by_the_way = config.second_order and dtype == torch.float64
+        radii = len(config.radii)
+        stages.append(Stage(dtype, share, scopes, radii, True, curvature=by_the_way))
+        if config.second_order and not by_the_way:
+            stages.append(Stage(torch.float64, share, scopes, 0, False, curvature=True))
+        before = count
+    return stages
+
+
+def refinements(config: Config) -> int:
+    """How many radii `refine` measures at most."""
+    pairs = zip(config.radii, config.radii[1:], strict=False)
+    widest = max((high / low for low, high in pairs), default=1.0)
+    return ceil(log2(log(widest) / log(WIDTH))) if config.refine and widest > WIDTH else 0

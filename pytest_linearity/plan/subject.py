@@ -1,0 +1,84 @@
+"""What is planned for: a model known by its config, and by its files' headers if it has files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from pytest_linearity import hub
+from pytest_linearity.architecture import check_architecture
+from pytest_linearity.checkpoint import config_directory
+from pytest_linearity.errors import CheckpointError
+from pytest_linearity.plan.headers import Stored, read_headers
+from pytest_linearity.plan.skeleton import skeleton
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from pytest_linearity.config import Config
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model without its weights."""
+
+    place: Path
+    """The checkpoint's directory; or its `config.json` alone."""
+    declared: Any
+    """Its config, as transformers reads it."""
+    model: nn.Module
+    """Its skeleton."""
+    stored: Stored
+    """Its weights on disk, or as they would be there."""
+    at_hand: bool
+    """Whether they are there."""
+
+    @property
+    def parameters(self) -> int:
+        """How many parameters, a tied one counted once."""
+        return sum(parameter.numel() for parameter in self.model.parameters())
+
+
+def subject_of(config: Config) -> Subject:
+    """The model of a run's config; `model_name_or_path` may be a `config.json` alone.
+
+    Raises:
+        CheckpointError: If there is no such model, it cannot be measured, or its files are cut.
+    """
+    place = config.locate(config.checkpoint)
+    if place is None or not place.is_file():
+        place = config_directory(config)
+        if not (place / "config.json").is_file():
+            raise CheckpointError(f"{place}: has no config.json, which a plan is made from")
+    check_architecture(place, trust_remote_code=config.trust_remote_code)
+    at_hand = place.is_dir() and any(
+        path for kind in ("*.safetensors", "*.bin") for path in place.glob(kind)
+    )
+    stored = read_headers(place) if at_hand else None
+    try:
+        declared = _declared(place, trust_remote_code=config.trust_remote_code)
+        model = skeleton(declared, trust_remote_code=config.trust_remote_code)
+    except Exception as error:  # whatever the model's code raises
+        raise CheckpointError(f"{place}: gives no model: {hub.reason(error)}") from error
+    return Subject(place, declared, model, stored or _as_declared(declared, model), at_hand)
+
+
+def _declared(place: Path, *, trust_remote_code: bool) -> Any:
+    from transformers import AutoConfig
+
+    with hub.quiet():
+        return AutoConfig.from_pretrained(
+            str(place), local_files_only=True, trust_remote_code=trust_remote_code
+        )
+
+
+def _as_declared(declared: Any, model: nn.Module) -> Stored:
+    """What a checkpoint of this config would take, in the dtype that it says."""
+    dtype = getattr(declared, "dtype", None) or getattr(declared, "torch_dtype", None)
+    name = str(dtype or "float32").removeprefix("torch.")
+    known = getattr(torch, name, None)
+    size = known.itemsize if isinstance(known, torch.dtype) else 4
+    return Stored(sum(p.numel() for p in model.parameters()) * size, name)

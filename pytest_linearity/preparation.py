@@ -1,0 +1,69 @@
+"""Before anything is measured: do all ranks measure the same, and is a journal of it?"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_linearity.content import content_digest, sample_digest
+from pytest_linearity.crew import Crew, alone, together
+from pytest_linearity.environment import resolve_device
+from pytest_linearity.errors import LinearityError
+from pytest_linearity.identity import difference, identity_by
+
+if TYPE_CHECKING:
+    from pytest_linearity.analysis import Analysis
+    from pytest_linearity.journal.folder import Journal
+
+
+def prepare(analysis: Analysis, crew: Crew, journal: Journal | None) -> None:
+    """Load what is measured on all ranks, compare it, and open the journal.
+
+    Args:
+        analysis: What is measured.
+        crew: The ranks that measure it.
+        journal: Where its results are kept; None for nowhere.
+
+    Raises:
+        LinearityError: If something cannot be used on some rank; if ranks would measure different
+            things; if the journal is of something else.
+    """
+    if journal is None and alone(crew):
+        return
+    found = together(crew, "loading the checkpoint", lambda: _identity(analysis, crew, journal))
+    _require_same(crew, found)
+    if journal is not None:
+        together(crew, "opening the journal", lambda: journal.open(found[crew.rank]))
+
+
+def _identity(analysis: Analysis, crew: Crew, journal: Journal | None) -> dict[str, Any]:
+    device = crew.own(resolve_device(analysis.config.device))
+    if journal is not None:
+        journal.require_usable()
+
+    def digest(path: Path) -> str:
+        # A journal lives long, and what it is of must be certain; ranks are compared every time.
+        return sample_digest(path) if journal is None else content_digest(path, journal.memory)
+
+    scope = sorted(analysis.directions.shapes.items())
+    found = {
+        **identity_by(analysis, analysis.config, digest),
+        "the kind of device": device.type,
+        "the scope": hashlib.sha256(repr(scope).encode()).hexdigest(),
+        "the batches": [list(batch.rows) for batch in analysis.batches],
+    }
+    return dict(json.loads(json.dumps(found)))  # versions are strings, and more than that
+
+
+def _require_same(crew: Crew, found: Sequence[dict[str, Any]]) -> None:
+    for rank, other in enumerate(found):
+        if other == found[0]:
+            continue
+        named = difference(found[0], other, there="on rank 0", here=f"on rank {rank}")
+        raise LinearityError(
+            f"rank {rank} on {crew.hosts[rank]} would measure something else than rank 0 on "
+            f"{crew.hosts[0]}: {named}"
+        )

@@ -1,0 +1,1 @@
+"""Several processes that measure one run together, on torch's distributed runtime."""

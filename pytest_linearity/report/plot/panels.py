@@ -1,0 +1,293 @@
+"""The panels over the radii: relative error, cosine similarity, further metrics."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pytest_linearity.report import text
+from pytest_linearity.report.plot.axes import (
+    cosine_axis,
+    error_axis,
+    plain_axis,
+    radius_axis,
+    shorten,
+)
+from pytest_linearity.report.plot.crossing import draw_crossing
+from pytest_linearity.report.plot.palette import BAD, GOOD, RAMP, Palette
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from pytest_linearity.confidence import Interval
+    from pytest_linearity.report.document import Report
+    from pytest_linearity.report.kind_figures import KindFigures
+
+    KindFigure = Callable[[KindFigures], float | None]
+
+_STYLES = ("--", "-.", ":")
+"""How the lines of kinds of directions are told apart besides their colours."""
+
+
+@dataclass(frozen=True)
+class _Point:
+    """One radius in one panel."""
+
+    radius: float
+    mean: float | None
+    deviation: float
+    complies: bool
+    interval: Interval | None = None
+    inconclusive: bool = False
+
+    @property
+    def ends(self) -> tuple[float, ...]:
+        """Mean and both ends of spread and interval; none where the mean is not defined."""
+        if self.mean is None:
+            return ()
+        spread = self.mean - self.deviation, self.mean, self.mean + self.deviation
+        return (*spread, *(self.interval or ()))
+
+
+def draw_errors(axes: Axes, report: Report, palette: Palette, among: Sequence[Report] = ()) -> None:
+    """The relative error, logarithmic: limit, spread, noise floor, each kind, what κ predicts.
+
+    Args:
+        axes: The panel.
+        report: What to draw.
+        palette: The neutral colours.
+        among: The reports whose panels stand beside it on the same scale.
+    """
+    limit = report.config["relerr_threshold"]
+    seen = [end for found in among or (report,) for end in _error_ends(found)]
+    bottom, _ = error_axis(axes, seen, limit)
+    axes.set_title(f"relative error ε ≤ {text.limit(limit)}")
+    floors = [(f.radius, f.noise_floor) for f in report.radii if f.noise_floor]
+    if floors:
+        hidden = max(floor for _, floor in floors) < bottom
+        label = "noise floor (below the axis)" if hidden else "noise floor"
+        axes.plot(*zip(*floors, strict=True), ":", color=palette.muted, label=label)
+    _draw_points(axes, _error_points(report), palette, lowest=bottom, undefined_at=0.95)
+    draw_crossing(axes, report, palette)
+    _draw_kinds(axes, report, _kind_error)
+    _over_radii(axes, report, palette)
+
+
+def draw_cosines(
+    axes: Axes, report: Report, palette: Palette, among: Sequence[Report] = ()
+) -> None:
+    """The cosine similarity: limit, spread, each kind.
+
+    Args:
+        axes: The panel.
+        report: What to draw.
+        palette: The neutral colours.
+        among: The reports whose panels stand beside it on the same scale.
+    """
+    limit = report.config["cos_threshold"]
+    seen = [end for found in among or (report,) for end in _cosine_ends(found)]
+    cosine_axis(axes, seen, limit)
+    axes.set_title(f"cosine similarity c ≥ {text.limit(limit)}")
+    points = _cosine_points(report)
+    _draw_points(axes, points, palette, lowest=-1.0, highest=1.0, undefined_at=0.05)
+    _draw_kinds(axes, report, _kind_cosine)
+    _over_radii(axes, report, palette)
+
+
+def draw_metric(axes: Axes, report: Report, name: str, palette: Palette) -> None:
+    """A further metric; logarithmic, where it is an error that is nowhere zero."""
+    first = report.radii[0].metrics[name]
+    found = [(f.radius, f.metrics[name]) for f in report.radii]
+    points = [
+        _Point(r, m.mean, m.std or 0.0, m.complies, m.interval, f.inconclusive)
+        for (r, m), f in zip(found, report.radii, strict=True)
+    ]
+    means = [point.mean for point in points if point.mean is not None]
+    ends = [end for point in points for end in point.ends]
+    lowest = -math.inf
+    if first.good == "smaller" and means and min(means) > 0:
+        above_zero = [e for p in points for e in p.ends if p.mean is not None and e > 0.05 * p.mean]
+        lowest, _ = error_axis(axes, above_zero, first.limit if (first.limit or 0) > 0 else None)
+    else:
+        plain_axis(axes, ends, first.limit, larger_is_good=first.good == "larger")
+    axes.set_title(text.metric_heading(first), parse_math=False)
+    undefined_at = 0.95 if first.good == "smaller" else 0.05
+    _draw_points(axes, points, palette, lowest=lowest, undefined_at=undefined_at)
+    _over_radii(axes, report, palette)
+
+
+def _over_radii(axes: Axes, report: Report, palette: Palette) -> None:
+    radius_axis(axes, [figures.radius for figures in report.radii])
+    _mark_linearity_radius(axes, report, palette)
+    if unit := text.radius_unit(report):
+        axes.set_xlabel(f"radius r {unit}")
+
+
+def _error_points(report: Report) -> list[_Point]:
+    return [
+        _Point(
+            f.radius,
+            f.mean_relative_error,
+            f.std_relative_error or 0.0,
+            f.complies,
+            f.interval_relative_error,
+            f.inconclusive,
+        )
+        for f in report.radii
+    ]
+
+
+def _error_ends(report: Report) -> list[float]:
+    """What the axis of errors must show; a spread that reaches zero would take it with it."""
+    points = _error_points(report)
+    ends = [end for p in points for end in p.ends if p.mean is not None and end > 0.05 * p.mean]
+    return [*ends, *_kind_means(report, _kind_error)]
+
+
+def _cosine_points(report: Report) -> list[_Point]:
+    return [
+        _Point(
+            f.radius,
+            f.mean_cosine_similarity,
+            f.std_cosine_similarity or 0.0,
+            f.complies,
+            f.interval_cosine_similarity,
+            f.inconclusive,
+        )
+        for f in report.radii
+    ]
+
+
+def _cosine_ends(report: Report) -> list[float]:
+    ends = [end for point in _cosine_points(report) for end in point.ends]
+    return [*ends, *_kind_means(report, _kind_cosine)]
+
+
+def _draw_points(
+    axes: Axes,
+    points: Sequence[_Point],
+    palette: Palette,
+    *,
+    lowest: float,
+    highest: float = float("inf"),
+    undefined_at: float,
+) -> None:
+    """The means and their spread, cut where the scale ends; failing and undefined ones marked."""
+    defined = [(p, p.mean) for p in points if p.mean is not None]
+    radii = [p.radius for p, _ in defined]
+    means = [max(mean, lowest) for _, mean in defined]
+    below = [max(mean - p.deviation, lowest) for p, mean in defined]
+    above = [min(mean + p.deviation, highest) for p, mean in defined]
+    if defined:
+        spread = "± standard deviation"
+        axes.fill_between(radii, below, above, color=GOOD, alpha=0.16, linewidth=0, label=spread)
+        axes.vlines(radii, below, above, color=GOOD, alpha=0.55, linewidth=1.1)
+        axes.plot(radii, means, color=GOOD, zorder=3)
+    _draw_intervals(axes, points, lowest, highest)
+    kept = [(r, m) for r, m, (p, _) in zip(radii, means, defined, strict=True) if p.complies]
+    broken = [(r, m) for r, m, (p, _) in zip(radii, means, defined, strict=True) if not p.complies]
+    for marker, colour, size, label, chosen in (
+        ("o", GOOD, 7.0, "complies", kept),
+        ("X", BAD, 9.0, "does not comply", broken),
+    ):
+        if chosen:
+            axes.plot(
+                *zip(*chosen, strict=True),
+                marker,
+                color=colour,
+                markersize=size,
+                markeredgecolor=palette.paper,
+                label=label,
+                zorder=4,
+                clip_on=False,
+            )
+    doubtful = [
+        (r, m) for r, m, (p, _) in zip(radii, means, defined, strict=True) if p.inconclusive
+    ]
+    if doubtful:
+        axes.plot(
+            *zip(*doubtful, strict=True),
+            "o",
+            markersize=14,
+            markerfacecolor="none",
+            markeredgecolor=palette.ink,
+            markeredgewidth=1.2,
+            label="inconclusive",
+            zorder=4,
+            clip_on=False,
+        )
+    missing = [p.radius for p in points if p.mean is None]
+    if missing:
+        axes.plot(
+            missing,
+            [undefined_at] * len(missing),
+            "D",
+            color=BAD,
+            markerfacecolor=palette.paper,
+            markeredgewidth=1.6,
+            transform=axes.get_xaxis_transform(),
+            label="undefined",
+            zorder=4,
+        )
+
+
+def _draw_intervals(axes: Axes, points: Sequence[_Point], lowest: float, highest: float) -> None:
+    """Where the means over all directions lie, as error bars, cut where the scale ends."""
+    found = [(p.radius, *p.interval) for p in points if p.interval is not None]
+    for radius, low, high in found:
+        ends = max(low, lowest), min(high, highest)
+        label = "interval of the mean" if radius == found[0][0] else None
+        axes.plot(
+            (radius, radius), ends, "-_", color=GOOD, linewidth=2.4, markersize=9, label=label
+        )
+
+
+def _kind_error(found: KindFigures) -> float | None:
+    return found.mean_relative_error
+
+
+def _kind_cosine(found: KindFigures) -> float | None:
+    return found.mean_cosine_similarity
+
+
+def _kind_means(report: Report, figure: KindFigure) -> list[float]:
+    means = [figure(found) for f in report.radii for found in f.by_kind.values()]
+    return [mean for mean in means if mean is not None]
+
+
+def _draw_kinds(axes: Axes, report: Report, figure: KindFigure) -> None:
+    """The mean of each kind of directions by itself, where there are several."""
+    for place, kind in enumerate(report.radii[0].by_kind):
+        means = [(f.radius, figure(f.by_kind[kind])) for f in report.radii]
+        defined = [(radius, mean) for radius, mean in means if mean is not None]
+        axes.plot(
+            [radius for radius, _ in defined],
+            [mean for _, mean in defined],
+            color=RAMP[(place + 1) % len(RAMP)],
+            linestyle=_STYLES[place % len(_STYLES)],
+            linewidth=1.2,
+            marker=".",
+            markersize=4,
+            label=shorten(kind, 30),
+            zorder=3.5,
+        )
+
+
+def _mark_linearity_radius(axes: Axes, report: Report, palette: Palette) -> None:
+    radius = report.linearity_radius
+    if radius is None:
+        return
+    axes.axvline(radius, color=palette.muted, linewidth=1.0, dashes=(5, 3), zorder=1)
+    axes.annotate(
+        "linearity radius",
+        (radius, 1.0),
+        xycoords=axes.get_xaxis_transform(),
+        xytext=(0, 2),
+        textcoords="offset points",
+        ha="center",
+        va="bottom",
+        color=palette.muted,
+        fontsize=8,
+    )

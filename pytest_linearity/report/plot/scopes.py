@@ -1,0 +1,103 @@
+"""Several scopes of one checkpoint over the radii, a line for each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from matplotlib.figure import Figure
+
+from pytest_linearity.report import text
+from pytest_linearity.report.plot.axes import cosine_axis, error_axis, radius_axis, shorten, spaced
+from pytest_linearity.report.plot.palette import BAD, Palette
+from pytest_linearity.report.results import figure_at, mean_cosine, mean_error, radii_of
+from pytest_linearity.report.scopes import heading, scope_name
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from pytest_linearity.report.results import Measured, Metric
+
+_COLOURS = ("#2178b8", "#c58a00", "#8a63b8", "#1f9471", "#cf4f74", "#7a6a58")
+_MARKERS = "os^Dvphd<>"
+_LINES = ("-", "--", "-.", ":")
+"""Lines differ in three ways, so that colour alone need not tell them apart."""
+
+
+def draw_scopes(
+    scopes: Sequence[Measured], palette: Palette, *, title: str | None = None
+) -> Figure:
+    """The relative error (logarithmic) and the cosine similarity, with a line for each scope.
+
+    Args:
+        scopes: The scopes of one checkpoint.
+        palette: The neutral colours.
+        title: The heading; config and checkpoint when not given, none when empty.
+    """
+    figure = Figure(figsize=(9.6, 4.6), layout=spaced())
+    errors, cosines = figure.subplots(1, 2)
+    config = scopes[0].report.config
+    error_axis(errors, _draw(errors, scopes, mean_error, palette), config["relerr_threshold"])
+    errors.set_title(f"mean relative error ε ≤ {text.limit(config['relerr_threshold'])}")
+    cosine_axis(cosines, _draw(cosines, scopes, mean_cosine, palette), config["cos_threshold"])
+    cosines.set_title(f"mean cosine similarity c ≥ {text.limit(config['cos_threshold'])}")
+    for axes in (errors, cosines):
+        radius_axis(axes, radii_of(scopes))
+        if text.radius_unit(scopes[0].report):  # each scope has a norm of its own
+            axes.set_xlabel("radius r of the scope's norm")
+    if title != "":
+        name = shorten(title or heading(scopes), 90)
+        figure.suptitle(name, x=0.012, ha="left", fontsize=11).set_parse_math(False)
+    _legend(figure, errors)
+    return figure
+
+
+def _draw(axes: Axes, scopes: Sequence[Measured], metric: Metric, palette: Palette) -> list[float]:
+    """A line for each scope, and a cross where a radius does not comply; all values."""
+    values: list[float] = []
+    broken: list[tuple[float, float]] = []
+    for number, result in enumerate(scopes):
+        points = [
+            (figures.radius, value)
+            for figures in result.report.radii
+            for value in [figure_at(result, figures.radius, metric)]
+            if value is not None and (metric is not mean_error or value > 0)
+        ]
+        values += [value for _, value in points]
+        failing = {figures.radius for figures in result.report.radii if not figures.complies}
+        broken += [point for point in points if point[0] in failing]
+        axes.plot(
+            [radius for radius, _ in points],
+            [value for _, value in points],
+            marker=_MARKERS[number % len(_MARKERS)],
+            linestyle=_LINES[number // len(_COLOURS) % len(_LINES)],
+            color=_COLOURS[number % len(_COLOURS)],
+            markeredgecolor=palette.paper,
+            label=_name(result),
+            zorder=3,
+            clip_on=False,
+        )
+    if broken:
+        drawn: dict[str, Any] = {
+            "color": BAD,
+            "markersize": 9.0,
+            "markeredgecolor": palette.paper,
+        }
+        label = "does not comply"
+        axes.plot(*zip(*broken, strict=True), "X", label=label, zorder=4, clip_on=False, **drawn)
+    return values
+
+
+def _name(result: Measured) -> str:
+    share = text.scope_size(result.report)[1]
+    name = shorten(scope_name(result), 40)
+    return f"{name} ({share} of all parameters)" if share else name
+
+
+def _legend(figure: Figure, axes: Axes) -> None:
+    handles, labels = axes.get_legend_handles_labels()
+    legend = figure.legend(
+        handles, labels, loc="outside lower center", ncols=min(3, len(labels)), fontsize=8.5
+    )
+    for entry in legend.get_texts():
+        entry.set_parse_math(False)

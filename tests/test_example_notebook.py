@@ -1,0 +1,93 @@
+"""The example notebook runs from top to bottom, and shows what it was committed with."""
+
+from __future__ import annotations
+
+import base64
+import re
+from pathlib import Path
+
+import nbformat
+import notebook
+import pytest
+
+NUMBER = re.compile(r"(?<![\w.])-?\d[\d,]*(?:\.\d+)?")
+COMMITTED = notebook.read()
+CODE = [place for place, cell in enumerate(COMMITTED.cells) if cell.cell_type == "code"]
+
+
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory: pytest.TempPathFactory) -> nbformat.NotebookNode:
+    """The notebook executed in an empty folder that has the example's checkpoints."""
+    folder = tmp_path_factory.mktemp("notebook")
+    (folder / "arithmetic").symlink_to(notebook.EXAMPLES / "arithmetic")
+    found = notebook.executed(COMMITTED, folder)
+    assert [path.name for path in folder.iterdir()] == ["arithmetic"]
+    return found
+
+
+def printed(cell: nbformat.NotebookNode) -> str:
+    return "".join(output.text for output in cell.outputs if output.output_type == "stream")
+
+
+@pytest.mark.parametrize("place", CODE)
+def test_every_cell_shows_what_was_committed(place: int, fresh: nbformat.NotebookNode) -> None:
+    committed, found = COMMITTED.cells[place], fresh.cells[place]
+    kinds = [[output.output_type for output in cell.outputs] for cell in (committed, found)]
+    assert kinds[0] == kinds[1]
+    before, now = printed(committed), printed(found)
+    assert NUMBER.sub("#", before).split() == NUMBER.sub("#", now).split()
+    for old, new in zip(NUMBER.findall(before), NUMBER.findall(now), strict=True):
+        last_digit = 10.0 ** -len(old.partition(".")[2])
+        difference = float(old.replace(",", "")) - float(new.replace(",", ""))
+        assert abs(difference) <= 1.01 * last_digit, f"{old} has become {new}"
+
+
+def test_the_committed_notebook_is_whole_and_clean() -> None:
+    nbformat.validate(COMMITTED)
+    text = notebook.PATH.read_text(encoding="utf-8")
+    assert len(text) < 200_000
+    assert notebook.stripped(nbformat.from_dict(COMMITTED)) == COMMITTED
+    for private in ("/home/", "/root/", "/tmp/", "/usr/", "site-packages", "execution_state"):
+        assert private not in text
+    counts = [COMMITTED.cells[place].execution_count for place in CODE]
+    assert counts == list(range(1, len(CODE) + 1))
+    assert not any(
+        o.get("name") == "stderr" for place in CODE for o in COMMITTED.cells[place].outputs
+    )
+    [picture] = re.findall(r'"image/png": "([^"]+)"', text)
+    assert base64.b64decode(picture.encode().replace(b"\\n", b"")).startswith(b"\x89PNG")
+
+
+def test_its_links_lead_somewhere() -> None:
+    prose = "\n".join(cell.source for cell in COMMITTED.cells if cell.cell_type == "markdown")
+    headings = re.findall(
+        r"^#+ (.+)$", (notebook.EXAMPLES.parent / "README.md").read_text("utf-8"), re.M
+    )
+    anchors = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    links = re.findall(r"\]\(([^)\s]+)\)", prose)
+    assert links
+    for link in links:
+        path, _, anchor = link.partition("#")
+        assert (notebook.EXAMPLES / path).exists()
+        assert not anchor or anchor in anchors
+
+
+def test_what_it_says_of_its_figures(fresh: nbformat.NotebookNode) -> None:
+    texts = [printed(fresh.cells[place]) for place in CODE]
+    by_hand = next(re.match(r"ε = (\S+) ", text) for text in texts if text.startswith("ε = "))
+    pair = next(
+        re.search(r"pair from above: ε = (\S+)", text) for text in texts if "pair from" in text
+    )
+    assert by_hand is not None
+    assert pair is not None
+    assert float(by_hand[1]) == pytest.approx(float(pair[1]), abs=0.002)
+    assert "healthy passes" in texts[1]
+    assert "anomalous fails" in texts[1]
+
+
+def test_a_failing_cell_fails(tmp_path: Path) -> None:
+    from nbclient.exceptions import CellExecutionError
+
+    broken = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1 / 0")])
+    with pytest.raises(CellExecutionError, match="ZeroDivisionError"):
+        notebook.executed(broken, tmp_path)

@@ -1,0 +1,238 @@
+"""`pytest-linearity plan`: counted against what runs do, and against closed forms."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from checkpoints import tiny_llama
+
+from pytest_linearity import Config, plan
+from pytest_linearity.analysis import Analysis
+from pytest_linearity.cli import main
+from pytest_linearity.errors import CheckpointError
+from pytest_linearity.plan import plan_of
+from pytest_linearity.plan.table import amount, duration
+
+ROOT = Path(__file__).parents[1]
+PROMPTS = ("What is 2 plus 2?", "Hi", "A longer prompt than the others.")
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_llama(tmp_path_factory.mktemp("plan") / "tiny", dtype=torch.bfloat16)
+
+
+def config(checkpoint: Path, **keys: object) -> Config:
+    given = {"prompts": PROMPTS, "num_directions": 3, "radii": (0.1, 1.0), "batch_size": 2}
+    return Config(model_name_or_path=str(checkpoint), **{"precision": "float32", **given, **keys})
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {},
+        {"precision": "float64"},
+        {"second_order": True},
+        {"second_order": True, "precision": "float64"},
+        {"param_scope": "last_blocks:1"},
+        {"directions": ("gaussian", "rademacher")},
+    ],
+)
+def test_evaluations_are_those_of_the_run(checkpoint: Path, keys: dict[str, object]) -> None:
+    asked = config(checkpoint, **keys)
+    (case,) = plan_of(asked, timed=False).cases
+    assert case.evaluations == Analysis(asked).measurement.evaluations
+    assert case.directions == (6 if "directions" in keys else 3)
+    assert case.seconds is None
+
+
+def test_the_checkpoint_is_known_by_its_headers(checkpoint: Path) -> None:
+    found = plan_of(config(checkpoint), timed=False)
+    loaded = Analysis(config(checkpoint)).checkpoint
+    assert found.at_hand
+    assert (found.parameters, found.dtype) == (loaded.parameters, "bfloat16")
+    assert found.stored_bytes == 2 * loaded.parameters
+    assert (found.prompts, found.assumed_prompts) == (3, False)
+    # Two prompts of up to 18 tokens, padded, and one of 33; all begin with <bos>.
+    assert found.tokens == 2 * 18 + 33
+
+
+def test_operations_have_a_closed_form(tmp_path: Path) -> None:
+    alone = tmp_path / "config.json"
+    hidden, mlp, layers, vocabulary = 64, 96, 3, 500
+    alone.write_text(
+        json.dumps(
+            {
+                "model_type": "llama",
+                "hidden_size": hidden,
+                "intermediate_size": mlp,
+                "num_hidden_layers": layers,
+                "num_attention_heads": 4,
+                "num_key_value_heads": 4,
+                "vocab_size": vocabulary,
+            }
+        )
+    )
+    asked = Config(
+        model_name_or_path=str(alone), num_directions=1, radii=(1.0,), precision="float32"
+    )
+    found = plan_of(asked, prompts=8, tokens=40, timed=False)
+    (case,) = found.cases
+    assert not found.at_hand
+    assert found.assumed_prompts
+    assert case.evaluations == 3
+    tokens, prompts = 8 * 40, 8
+    block = 4 * hidden * hidden + 3 * hidden * mlp
+    # Of the last block all but keys and values matter for the last tokens alone.
+    tail = block - 2 * hidden * hidden + hidden * vocabulary
+    # Baseline, step, and for the JVP dx W and x δ; with few rows r x δ is a product of its own.
+    whole = 4 * tokens * ((layers - 1) * block + 2 * hidden * hidden)
+    expected = 2 * (whole + 5 * prompts * tail)
+    assert case.flops == pytest.approx(expected, rel=1e-6)
+
+
+def test_auto_has_a_least_and_a_most(checkpoint: Path) -> None:
+    least, most = plan_of(config(checkpoint, precision="auto"), timed=False).cases
+    assert (least.precision, most.precision) == ("float32", "float32, then float64")
+    assert most.evaluations == 2 * least.evaluations
+    assert most.bytes_read > least.bytes_read
+
+
+def test_rounds_of_directions_have_a_least_and_a_most(checkpoint: Path) -> None:
+    asked = config(checkpoint, num_directions={"min": 2, "max": 7})
+    least, most = plan_of(asked, timed=False).cases
+    assert (least.directions, most.directions) == (2, 7)
+    assert least.evaluations == 2 * (1 + 2 * 3)
+    assert most.evaluations == 2 * sum(1 + 3 * new for new in (2, 2, 3))
+
+
+def test_several_scopes_share_their_baselines(checkpoint: Path) -> None:
+    found = plan_of(config(checkpoint, param_scopes=("full", "attention")), timed=False)
+    assert list(found.scopes) == ["full", "attention"]
+    assert found.scopes["attention"] < found.scopes["full"]
+    assert found.cases[0].evaluations == 2 * (1 + 2 * 3 * 3)
+
+
+def test_ranks_share_the_directions(checkpoint: Path) -> None:
+    one = plan_of(config(checkpoint, num_directions=8), timed=True).cases[0]
+    four = plan_of(config(checkpoint, num_directions=8), ranks=4, timed=True).cases[0]
+    assert four.evaluations == one.evaluations + 3 * 2
+    assert one.seconds is not None
+    assert four.seconds is not None
+    assert one.seconds > 0
+    assert four.peak_memory <= one.peak_memory + (50 << 20)
+
+
+def test_a_scope_that_begins_late_costs_less(checkpoint: Path) -> None:
+    full, late = (
+        plan_of(config(checkpoint, param_scope=scope), timed=False).cases[0]
+        for scope in ("full", "last_blocks:1")
+    )
+    assert late.flops < 0.8 * full.flops
+
+
+def test_no_weights_are_read(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import safetensors
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("weights were read")
+
+    monkeypatch.setattr("pytest_linearity.checkpoint.load_checkpoint", refuse)
+    monkeypatch.setattr(safetensors.safe_open, "get_tensor", refuse, raising=False)
+    assert plan_of(config(checkpoint), timed=False).parameters > 0
+
+
+def test_the_command_writes_json(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "cfg.yaml").write_text(f"model_name_or_path: {checkpoint}\nprompts: [Hi]\n")
+    code = main(
+        ["plan", str(tmp_path / "cfg.yaml"), "--json", "--no-time", "--set", "num_directions=2"]
+    )
+    document = json.loads(capsys.readouterr().out)
+    assert code == 0
+    assert document["cases"][0]["directions"] == 2
+    assert document["cases"][0]["seconds"] is None
+
+
+@pytest.mark.parametrize("model", ["llama-8b", "llama-70b"])
+def test_the_models_of_the_readme(model: str, capsys: pytest.CaptureFixture[str]) -> None:
+    path = ROOT / "examples" / "plans" / f"{model}.json"
+    assert main(["plan", str(path), "--no-time", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    size = {"llama-8b": 8_030_261_248, "llama-70b": 70_553_706_496}[model]
+    assert document["parameters"] == size
+    assert document["stored_bytes"] == 2 * size
+    assert document["assumed_prompts"]
+
+
+def test_the_table(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "cfg.yaml").write_text(
+        f"model_name_or_path: {checkpoint}\nprecision: float32\nrefine: true\n"
+    )
+    assert main(["plan", str(tmp_path / "cfg.yaml"), "--ranks", "2"]) == 0
+    shown = capsys.readouterr().out
+    for part in ("evaluations", "peak memory of a rank", "time", "2 ranks", "refine adds"):
+        assert part in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "mentioned"),
+    [
+        (["none.json"], "none.json: there is no such file"),
+        (["none.yaml"], "none.yaml: there is no such file"),
+        (["broken.json"], "not readable JSON"),
+        (["encoder.json"], "only causal language models"),
+        (["fine.json", "--set", "radius=1"], "radius"),
+        (["fine.json", "--set", "param_scope=head99"], "param_scope"),
+        (["fine.json", "--ranks", "0"], "0 is below 1"),
+    ],
+)
+def test_input_that_cannot_be_used(
+    arguments: list[str],
+    mentioned: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "broken.json").write_text("{")
+    (tmp_path / "encoder.json").write_text('{"model_type": "bert", "architectures": ["BertModel"]}')
+    (tmp_path / "fine.json").write_text('{"model_type": "llama", "num_hidden_layers": 1}')
+    try:
+        code = main(["plan", *arguments])
+    except SystemExit as error:  # argparse
+        code = int(error.code or 0)
+    captured = capsys.readouterr()
+    assert code == 4
+    assert mentioned in captured.err
+    assert not captured.out
+
+
+def test_a_model_whose_forward_fails_is_refused(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(model: object) -> None:
+        raise RuntimeError("no such kernel")
+
+    monkeypatch.setattr(plan.forecast, "follow", fail)
+    with pytest.raises(CheckpointError, match="its forward does not run: no such kernel"):
+        plan_of(config(checkpoint), timed=False)
+
+
+@pytest.mark.parametrize(
+    ("number", "shown"), [(0, "0 B"), (999, "999 B"), (1234, "1.23 kB"), (16.06e9, "16.1 GB")]
+)
+def test_amounts(number: float, shown: str) -> None:
+    assert amount(number, "B") == shown
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(3.21, "3.2 s"), (59, "59 s"), (125, "2 min 5 s"), (7500, "2 h 5 min"), (9e5, "10 days")],
+)
+def test_durations(seconds: float, shown: str) -> None:
+    assert duration(seconds) == shown

@@ -1,0 +1,227 @@
+"""A run that was killed goes on where it was, with the report of one that was not."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from checkpoints import tiny_llama
+from conftest import Write
+from ranked import environment, report
+
+GATE = "--linearity-config=gate.yaml"
+RESUME = "--linearity-resume=journal"
+
+WATCHED = """
+import os, signal
+from pathlib import Path
+from pytest_linearity.journal.folder import Journal
+from pytest_linearity.passes import Pass
+
+put, run_round = Journal.put, Pass._run_round
+
+def counted_put(self, key, found):
+    put(self, key, found)
+    entries = len(list(self.directory.glob("direction-*.entry")))
+    if entries == int(os.environ.get("KILLED_AFTER", "-1")):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+def counted_round(self, batches, ks, *rest):
+    run_round(self, batches, ks, *rest)
+    with open("rounds", "a") as file:
+        file.write(f"{self._arithmetic.dtype} {rest[0].radii} {batches} {ks}\\n")
+
+Journal.put, Pass._run_round = counted_put, counted_round
+"""
+"""For a `conftest.py`: kills its process after so many entries; notes every round measured."""
+
+
+def pytest_of(directory: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments]
+    return subprocess.run(
+        command, cwd=directory, env=environment(**more), capture_output=True, text=True, timeout=120
+    )
+
+
+def rounds(directory: Path) -> list[str]:
+    place = directory / "rounds"
+    lines = place.read_text().splitlines() if place.exists() else []
+    place.unlink(missing_ok=True)
+    return lines
+
+
+def test_a_run_that_was_killed_goes_on(tmp_path: Path, tiny_checkpoint: Path) -> None:
+    """With all that later passes need: derivatives, layers, second derivatives, float64."""
+    config = {
+        "model_name_or_path": str(tiny_checkpoint),
+        "prompts": ["1+1=", "The sky is", "abc"],
+        "num_directions": 5,
+        "radii": [0.001, 0.1, 1.0],
+        "relerr_threshold": 0.08,
+        "layer_profile": True,
+        "second_order": True,
+        "refine": True,
+        "metrics": ["kl"],
+    }
+    (tmp_path / "gate.yaml").write_text(yaml.safe_dump(config))
+    (tmp_path / "conftest.py").write_text(WATCHED)
+    whole = pytest_of(tmp_path, GATE, RESUME)
+    assert whole.returncode == 1, whole.stdout + whole.stderr
+    expected = report(tmp_path / "linearity_report.json")
+    all_rounds = rounds(tmp_path)
+    assert len(set(all_rounds)) == len(all_rounds) > 6
+    assert len({line.split()[0] for line in all_rounds}) == 2  # float32 and float64
+    (tmp_path / "linearity_report.json").unlink()
+
+    for killed_after, left in ((3, 1), (9, 4)):
+        again = f"--linearity-resume=again-{killed_after}"
+        killed = pytest_of(tmp_path, GATE, again, KILLED_AFTER=str(killed_after))
+        assert killed.returncode == -signal.SIGKILL
+        first = rounds(tmp_path)
+        assert not (tmp_path / "linearity_report.json").exists()
+        resumed = pytest_of(tmp_path, GATE, again)
+        second = rounds(tmp_path)
+        assert resumed.returncode == 1
+        assert report(tmp_path / "linearity_report.json") == expected
+        # The round whose first entry was the last before the end is finished, not begun again.
+        assert len(first) >= left
+        assert len(first) + len(second) <= len(all_rounds) + 1
+        assert f"resumed from again-{killed_after}/gate.yaml: {killed_after + 1}" in resumed.stdout
+        (tmp_path / "linearity_report.json").unlink()
+
+
+@pytest.fixture
+def gate(pytester: pytest.Pytester, real_config: Write) -> Any:
+    """Runs a small gate with a journal, and returns its report."""
+    real_config(num_directions=5, relerr_threshold=5, cos_threshold=-1)
+
+    def run(*arguments: str) -> dict[str, Any]:
+        result = pytester.runpytest(GATE, RESUME, *arguments)
+        assert result.ret == 0, result.outlines + result.errlines
+        found: dict[str, Any] = json.loads((pytester.path / "linearity_report.json").read_text())
+        return found
+
+    return run
+
+
+def but_for_environment(found: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in found.items() if key != "environment"}
+
+
+def refused(pytester: pytest.Pytester, *arguments: str) -> str:
+    result = pytester.runpytest(GATE, RESUME, *arguments)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    [line] = [line for line in result.errlines if line]
+    return line.removeprefix("ERROR: ")
+
+
+class TestJournal:
+    def test_stays_and_answers_at_once(self, pytester: pytest.Pytester, gate: Any) -> None:
+        first, second = gate(), gate()
+        assert but_for_environment(first) == but_for_environment(second)
+        assert first["environment"]["evaluations"] > 0 == second["environment"]["evaluations"]
+        assert second["environment"]["journal"]["read"] == 6  # five directions, one calibration
+
+    @pytest.mark.parametrize("damage", [b"", b"x", None])
+    def test_what_is_damaged_is_measured_again(
+        self, damage: bytes | None, pytester: pytest.Pytester, gate: Any
+    ) -> None:
+        first = gate()
+        folder = pytester.path / "journal" / "gate.yaml"
+        *_, entry = sorted(folder.glob("direction-*.entry"))
+        content = entry.read_bytes()
+        entry.write_bytes(content[: len(content) // 2] if damage is None else damage)
+        result = pytester.runpytest(GATE, RESUME)
+        result.stdout.fnmatch_lines(
+            ["resumed from journal/gate.yaml: 5 entries read, 1 damaged entry measured again"]
+        )
+        second = json.loads((pytester.path / "linearity_report.json").read_text())
+        assert but_for_environment(first) == but_for_environment(second)
+        assert 0 < second["environment"]["evaluations"] < first["environment"]["evaluations"]
+        assert entry.read_bytes() == content
+
+    def test_a_damaged_header_costs_nothing(self, pytester: pytest.Pytester, gate: Any) -> None:
+        first = gate()
+        (pytester.path / "journal" / "gate.yaml" / "journal.json").write_text("{}")
+        assert gate()["environment"]["evaluations"] == 0
+        assert but_for_environment(gate()) == but_for_environment(first)
+
+    def test_of_other_limits_is_of_the_same(self, gate: Any) -> None:
+        gate()
+        found = gate("--linearity-set=relerr_threshold=4")
+        assert found["environment"]["evaluations"] == 0
+        assert found["config"]["relerr_threshold"] == 4
+
+    def test_of_another_config_is_refused(self, pytester: pytest.Pytester, gate: Any) -> None:
+        gate()
+        assert refused(pytester, "--linearity-set=seed=7") == (
+            "journal journal/gate.yaml: it is of another measurement, seed is 42 in the journal "
+            "and 7 in this run; name another directory, or remove this one"
+        )
+
+    def test_of_another_checkpoint_is_refused(
+        self, pytester: pytest.Pytester, gate: Any, tmp_path: Path
+    ) -> None:
+        gate()
+        other = tiny_llama(tmp_path / "other", seed=5)
+        said = refused(pytester, f"--linearity-set=model_name_or_path={other}")
+        assert "it is of another measurement, the checkpoint differs" in said
+
+    def test_of_another_version_is_refused(
+        self, pytester: pytest.Pytester, gate: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        gate()
+        monkeypatch.setattr("pytest_linearity.environment.__version__", "9.9")
+        said = refused(pytester)
+        assert "the version of pytest_linearity is" in said
+        assert '"9.9" in this run' in said
+
+    def test_is_no_place_for_it(self, pytester: pytest.Pytester, gate: Any) -> None:
+        (pytester.path / "journal" / "gate.yaml").mkdir(parents=True)
+        (pytester.path / "journal" / "gate.yaml" / "thesis.tex").touch()
+        assert "this is no journal, it holds 'thesis.tex'" in refused(pytester)
+        assert not (pytester.path / "journal" / "gate.yaml" / "journal.json").exists()
+
+    def test_is_a_file(self, pytester: pytest.Pytester, gate: Any) -> None:
+        (pytester.path / "journal").mkdir()
+        (pytester.path / "journal" / "gate.yaml").touch()
+        assert "this is a file; a journal is a directory" in refused(pytester)
+
+    def test_of_as_many_directions_as_it_takes(self, gate: Any) -> None:
+        sets = ("--linearity-set=num_directions={min: 2, max: 4}",)
+        first, second = gate(*sets), gate(*sets)
+        assert but_for_environment(first) == but_for_environment(second)
+        assert second["environment"]["evaluations"] == 0
+
+    def test_of_each_checkpoint_has_its_own_place(
+        self, pytester: pytest.Pytester, tiny_checkpoint: Path, gate: Any, tmp_path: Path
+    ) -> None:
+        other = tiny_llama(tmp_path / "other", seed=5)
+        both = f"--linearity-set=model_name_or_path=[{tiny_checkpoint},{other}]"
+        assert pytester.runpytest(GATE, RESUME, both).ret == 0
+        places = sorted(path.name for path in (pytester.path / "journal").iterdir())
+        assert places == ["gate.yaml-other", "gate.yaml-tiny"]
+        result = pytester.runpytest(GATE, RESUME, both)
+        assert sum(line.startswith("resumed from") for line in result.outlines) == 2
+
+    def test_needs_a_config(self, pytester: pytest.Pytester) -> None:
+        result = pytester.runpytest(RESUME)
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        result.stderr.fnmatch_lines(["*--linearity-resume: there is no config to use it on*"])
+
+    def test_of_the_command(
+        self, pytester: pytest.Pytester, gate: Any, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        from pytest_linearity.cli import main
+
+        gate()
+        assert main(["analyze-logits", "gate.yaml", "--resume", "journal"]) == 0
+        assert "resumed from journal/gate.yaml: 6 entries read" in capsys.readouterr().out
+        assert os.path.exists("linearity_report.json")

@@ -1,0 +1,165 @@
+"""What an interval does to the verdict on a radius, and what people are told of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+import torch
+
+from pytest_linearity.metrics import find_metric
+from pytest_linearity.metrics.values import MetricValues
+from pytest_linearity.report.document import RadiusFigures
+from pytest_linearity.verdict import Certainty, Limits, judge_radius
+
+LIMITS = Limits(relative_error=0.2, cosine_similarity=0.95)
+MEAN = Certainty(0.95, 0.95)
+CONFIDENT = Certainty(0.95, 0.95, required=True)
+
+WITHIN, BEYOND = [0.10, 0.11, 0.12], [0.30, 0.31, 0.32]
+BELOW, ABOVE = [0.15, 0.19, 0.23], [0.17, 0.21, 0.25]
+"""Means on either side of the limit, which their intervals hold."""
+
+
+def judged(
+    errors: Sequence[float],
+    certainty: Certainty | None,
+    cosines: Sequence[float] = (0.99, 0.991, 0.992),
+    **more: object,
+) -> RadiusFigures:
+    found = (torch.tensor(v, dtype=torch.float64)[:, None] for v in (errors, cosines))
+    return judge_radius(1.0, *found, LIMITS, certainty=certainty, **more)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("errors", "mean", "confident", "inconclusive"),
+    [
+        (WITHIN, True, True, False),
+        (BELOW, True, False, True),
+        (ABOVE, False, False, True),
+        (BEYOND, False, False, False),
+    ],
+)
+def test_the_four_cases(
+    errors: list[float], mean: bool, confident: bool, inconclusive: bool
+) -> None:
+    for certainty, complies in ((None, mean), (MEAN, mean), (CONFIDENT, confident)):
+        found = judged(errors, certainty)
+        assert found.complies is complies
+        assert found.inconclusive is (inconclusive and certainty is not None)
+        assert (found.interval_relative_error is None) is (certainty is None)
+
+
+def test_reasons_on_the_mean() -> None:
+    assert judged(BELOW, MEAN).reason is None
+    assert judged(ABOVE, MEAN).reason == (
+        "mean relative error 0.21 > 0.20 (inconclusive: 95% interval [0.11, 0.31])"
+    )
+    assert judged(BEYOND, MEAN).reason == "mean relative error 0.31 > 0.20"
+
+
+def test_reasons_say_whether_the_limit_is_broken_or_directions_are_needed() -> None:
+    assert judged(BEYOND, CONFIDENT).reason == (
+        "mean relative error 0.31 > 0.20 (limit broken: 95% interval [0.29, 0.33])"
+    )
+    for errors, mean in ((BELOW, "0.19"), (ABOVE, "0.21")):
+        reason = str(judged(errors, CONFIDENT).reason)
+        assert reason.startswith(
+            f"more directions are needed to tell mean relative error {mean} from 0.20 (95% inter"
+        )
+
+
+def test_no_doubt_about_one_limit_where_the_other_is_surely_broken() -> None:
+    found = judged(BELOW, CONFIDENT, [0.80, 0.81, 0.82])
+    assert (found.complies, found.inconclusive) == (False, False)
+    assert str(found.reason).startswith("mean cosine similarity 0.81 < 0.95 (limit broken: 95%")
+    assert "more directions" not in str(found.reason)
+    assert judged(ABOVE, MEAN, [0.80, 0.81, 0.82]).reason == (
+        "mean relative error 0.21 > 0.20, mean cosine similarity 0.81 < 0.95"
+    )
+
+
+def test_both_limits_must_be_kept_for_sure() -> None:
+    found = judged(WITHIN, CONFIDENT, [0.94, 0.96, 0.98])
+    assert (found.complies, found.inconclusive) == (False, True)
+    assert "mean cosine similarity 0.96 from 0.95" in str(found.reason)
+
+
+def test_intervals_that_touch_a_limit_keep_it() -> None:
+    half = torch.full((3, 1), 0.5, dtype=torch.float64)
+    found = judge_radius(1.0, half, half, Limits(0.5, 0.5), certainty=CONFIDENT)
+    assert (found.complies, found.inconclusive) == (True, False)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_undefined_pairs_fail_as_before(value: float) -> None:
+    plain, sure = (judged([0.1, value, 0.1], certainty) for certainty in (None, CONFIDENT))
+    assert (sure.complies, sure.inconclusive, sure.reason) == (False, False, plain.reason)
+    assert sure.interval_relative_error is None
+
+
+def test_more_directions_do_not_help_against_rounding() -> None:
+    found = judged(BELOW, CONFIDENT, noise_floor=0.5)
+    assert (found.complies, found.inconclusive) == (False, False)
+    assert str(found.reason).startswith("rounding alone causes")
+
+
+def test_a_single_direction_is_judged_by_its_mean() -> None:
+    found = judged([0.19], CONFIDENT, [0.99])
+    assert (found.complies, found.inconclusive, found.interval_relative_error) == (
+        True,
+        False,
+        None,
+    )
+
+
+class TestFurtherMetrics:
+    def judged(self, kl: Sequence[float], certainty: Certainty) -> RadiusFigures:
+        values = torch.tensor(kl, dtype=torch.float64)[:, None]
+        metric = MetricValues(find_metric("kl"), values, torch.zeros_like(values), None)
+        limits = replace(LIMITS, metrics={"kl": 0.2})
+        found = (torch.tensor(v, dtype=torch.float64)[:, None] for v in (WITHIN, [0.99] * 3))
+        return judge_radius(1.0, *found, limits, metrics=[metric], certainty=certainty)
+
+    def test_take_part(self) -> None:
+        assert self.judged(WITHIN, CONFIDENT).complies
+        assert self.judged(BELOW, MEAN).complies
+        assert self.judged(BELOW, MEAN).inconclusive
+        found = self.judged(BELOW, CONFIDENT)
+        assert not found.complies
+        assert "more directions are needed to tell mean kl 0.19 from 0.20" in str(found.reason)
+        assert found.metrics["kl"].interval == pytest.approx((0.0906, 0.2894), abs=1e-3)
+        assert not found.metrics["kl"].complies
+        assert not self.judged(BEYOND, MEAN).inconclusive
+
+
+class TestKinds:
+    KINDS = ("gaussian",) * 3 + ("layerwise",) * 3 + ("update",)
+
+    def judged(
+        self, gaussian: list[float], layerwise: list[float], update: float, certainty: Certainty
+    ) -> RadiusFigures:
+        errors = [*gaussian, *layerwise, update]
+        return judged(errors, certainty, [0.99] * 7, kinds=self.KINDS)
+
+    def test_each_is_a_sample_of_its_own(self) -> None:
+        found = self.judged(WITHIN, BELOW, 0.1, MEAN)
+        assert found.interval_relative_error is None
+        assert found.by_kind["gaussian"].interval_relative_error == pytest.approx(
+            (0.0852, 0.1348), abs=1e-3
+        )
+        assert found.by_kind["update"].interval_relative_error is None
+        assert [kind.inconclusive for kind in found.by_kind.values()] == [False, True, False]
+        assert (found.complies, found.inconclusive) == (True, True)
+
+    def test_confident(self) -> None:
+        found = self.judged(WITHIN, BELOW, 0.1, CONFIDENT)
+        assert not found.complies
+        assert str(found.reason).startswith("layerwise: more directions are needed")
+        assert self.judged(WITHIN, WITHIN, 0.19, CONFIDENT).complies
+
+    def test_a_fixed_direction_beyond_the_limit_settles_it(self) -> None:
+        found = self.judged(WITHIN, BELOW, 0.3, CONFIDENT)
+        assert (found.complies, found.inconclusive) == (False, False)
+        assert found.reason == "update: mean relative error 0.30 > 0.20"

@@ -309,7 +309,7 @@ def test_a_model_without_blocks_has_no_profile(tiny_checkpoint: Path) -> None:
     analysis = Analysis(Config(model_name_or_path=str(tiny_checkpoint), layer_profile=True))
     analysis.checkpoint.model.model.layers = torch.nn.ModuleList()
     with pytest.raises(ConfigError, match="layer_profile: LlamaForCausalLM has no repeated blocks"):
-        _ = analysis._blocks()
+        _ = analysis._taps
 
 
 @pytest.mark.parametrize("key", sorted(ALL))

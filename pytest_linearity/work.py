@@ -148,9 +148,7 @@ class Work:
                 one.run(mine)
             return one.evaluations
 
-        self.evaluations += gather(
-            self._crew, part, *stores, wanted.radii, mine.directions, device
-        )
+        self.evaluations += gather(self._crew, part, *stores, wanted.radii, mine.directions, device)
         self.dtypes.update(dict.fromkeys(wanted.radii, dtype))
 
     def _is_coarse(self, radius: float) -> bool:

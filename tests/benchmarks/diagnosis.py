@@ -21,8 +21,9 @@ SCOPES = ("full", "attention", "mlp")
 
 def diagnosis_rows(repeats: int = 5) -> list[Row]:
     """Times with and without in turn, so that a machine that drifts drifts for both."""
-    work = llama(hidden=512, layers=6, mlp=2048, vocabulary=8192, prompts=8, length=64)
-    return [_layer_profile(work, repeats), _scopes(work, max(1, repeats // 2))]
+    first_row = llama(hidden=1024, layers=6, mlp=4096, vocabulary=8192, prompts=8, length=64)
+    smaller = llama(hidden=512, layers=6, mlp=2048, vocabulary=8192, prompts=8, length=64)
+    return [_layer_profile(first_row, repeats), _scopes(smaller, max(1, repeats // 2))]
 
 
 def counted_rows() -> list[tuple[str, str, str]]:

@@ -1,17 +1,145 @@
-"""Runs under torchrun, in processes of their own."""
+"""Runs in processes of their own, alone or as ranks of one run.
+
+Most of them are forked from a process that has imported all that is slow to import; those that
+show what torchrun does go through torchrun.
+"""
 
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
+import re
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run")
+
+_FORKS = multiprocessing.get_context("forkserver")
+_FORKS.set_forkserver_preload(
+    [
+        "torch.distributed",
+        "transformers.models.auto.modeling_auto",
+        "transformers.models.auto.tokenization_auto",
+        "transformers.models.llama.modeling_llama",
+        "transformers.masking_utils",
+        "omegaconf",
+        "rich.table",
+        "pytest",
+        "pygments",
+        "greenlet",
+        "junitparser",
+        "pytest_linearity.analysis",
+        "pytest_linearity.cli",
+        "pytest_linearity.hooks",
+        "pytest_linearity.ranks.joining",
+        "pytest_linearity.report.json",
+        "pytest_linearity.report.places",
+        "pytest_linearity.report.terminal",
+    ]
+)
+_OUTPUTS = count()
+
+
+class Forked:
+    """A process that runs pytest, or a command."""
+
+    def __init__(
+        self,
+        directory: Path,
+        arguments: Sequence[str],
+        main: Callable[[list[str]], int],
+        more: Mapping[str, str],
+    ) -> None:
+        self._output = directory / f".output-{next(_OUTPUTS)}"
+        given = main, list(arguments), directory, environment(**more), self._output
+        self._process = _FORKS.Process(target=_run, args=given, daemon=True)
+        self._process.start()
+
+    def ended(self) -> tuple[int, str]:
+        """Its exit code, and what it has written."""
+        self._process.join(100)
+        code = self._process.exitcode
+        assert code is not None, self._output.read_text()
+        return code, self._output.read_text()
+
+
+def _run(
+    main: Callable[[list[str]], int],
+    arguments: list[str],
+    directory: Path,
+    variables: dict[str, str],
+    output: Path,
+) -> None:
+    os.chdir(directory)
+    os.environ.clear()
+    os.environ.update(variables)
+    place = os.open(output, os.O_WRONLY | os.O_CREAT)
+    os.dup2(place, 1)
+    os.dup2(place, 2)
+    sys.exit(int(main(arguments)))
+
+
+def forked(
+    directory: Path,
+    *arguments: str,
+    main: Callable[[list[str]], int] = pytest.main,
+    **more: str,
+) -> tuple[int, str]:
+    """Exit code and output of one process, which is alone."""
+    return Forked(directory, arguments, main, more).ended()
+
+
+def ranks_of(
+    directory: Path,
+    ranks: int,
+    *arguments: str,
+    each: Sequence[Sequence[str]] = (),
+    main: Callable[[list[str]], int] = pytest.main,
+    **more: str,
+) -> list[Forked]:
+    """Ranks with the environment that torchrun gives them, and without its agent.
+
+    Args:
+        directory: Where they run.
+        ranks: How many.
+        arguments: What all of them are given.
+        each: What each is given besides.
+        main: What they run.
+        more: Environment variables.
+    """
+    port = str(free_port())
+    return [
+        Forked(
+            directory,
+            [*arguments, *(each[rank] if each else ())],
+            main,
+            {
+                "RANK": str(rank),
+                "WORLD_SIZE": str(ranks),
+                "LOCAL_RANK": str(rank),
+                "LOCAL_WORLD_SIZE": str(ranks),
+                "MASTER_ADDR": "127.0.0.1",
+                "MASTER_PORT": port,
+                **more,
+            },
+        )
+        for rank in range(ranks)
+    ]
+
+
+def ended(processes: Sequence[Forked]) -> tuple[list[int], list[str]]:
+    """The exit codes of ranks, and what each has written."""
+    codes, said = zip(*(process.ended() for process in processes), strict=True)
+    return list(codes), list(said)
 
 
 def free_port() -> int:
@@ -45,30 +173,19 @@ def run(directory: Path, ranks: int, *arguments: str) -> tuple[int, str]:
     return process.returncode, said
 
 
-def without_torchrun(
-    directory: Path, ranks: int, *arguments: str, each: Sequence[Sequence[str]] = ()
-) -> list[subprocess.Popen[str]]:
-    """The same processes without the agent that ends all when one has died."""
-    port = str(free_port())
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments]
-    return [
-        subprocess.Popen(
-            [*command, *(each[rank] if each else ())],
-            cwd=directory,
-            env=environment(
-                RANK=str(rank),
-                WORLD_SIZE=str(ranks),
-                LOCAL_RANK=str(rank),
-                LOCAL_WORLD_SIZE=str(ranks),
-                MASTER_ADDR="127.0.0.1",
-                MASTER_PORT=port,
-            ),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in range(ranks)
-    ]
+def exit_codes(said: str) -> list[str]:
+    """Those of the ranks, as torchrun tells them."""
+    return re.findall(r"exitcode\s*: (-?\d+) \(pid", said)
+
+
+def await_pids(directory: Path, ranks: int) -> list[int]:
+    """The processes of all ranks, once each has written its own to a file."""
+    deadline = time.monotonic() + 90
+    pids = [directory / f"pid-{rank}" for rank in range(ranks)]
+    while not all(path.exists() and path.read_text() for path in pids):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return [int(path.read_text()) for path in pids]
 
 
 def report(path: Path) -> dict[str, Any]:

@@ -6,8 +6,11 @@ import json
 import os
 import re
 import signal
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from multiprocessing import AuthenticationError
+from multiprocessing.connection import Client, Connection, Listener
 from pathlib import Path
 from typing import Any
 
@@ -15,62 +18,86 @@ import pytest
 import torch
 import yaml
 from junitparser import JUnitXml
-from ranked import largest_difference, report, run, started, without_torchrun
+from ranked import (
+    await_pids,
+    ended,
+    exit_codes,
+    largest_difference,
+    ranks_of,
+    report,
+    run,
+    started,
+)
 
+from pytest_linearity import analyze
+from pytest_linearity.cli import main
 from pytest_linearity.config import load_config
 from pytest_linearity.crew import Solo, share, together
 from pytest_linearity.errors import CheckpointError, ConfigError, LinearityError, RanksError
 from pytest_linearity.packed import pack, unpack
 from pytest_linearity.ranks.place import Place
+from pytest_linearity.ranks.watch import Loss, Watch
 
 GATE = "--linearity-config=gate.yaml"
 SMALL = {"prompts": ["1+1=", "The sky is", "abc"], "radii": [0.01, 0.1], "cos_threshold": -1}
+PREFIX = "You are a patient teacher of arithmetic. "
 PAUSE = """
 import os, time
 from pathlib import Path
 from pytest_linearity.passes import Pass
 
 def paused(self, *arguments):
-    Path(f"measuring-{os.environ['RANK']}").touch()
     Path(f"pid-{os.environ['RANK']}").write_text(str(os.getpid()))
     while True:
         time.sleep(0.05)
+
+def pytest_unconfigure():
+    Path(f"ended-{os.environ['RANK']}").touch()
 
 Pass._run_round = paused
 """
 """For a `conftest.py`: every rank stays in the middle of measuring."""
 
+NOTED = """
+import os
+from pytest_linearity.passes import Pass
+
+run_round = Pass._run_round
+
+def noted(self, batches, ks, *rest):
+    with open(f"rounds-{os.environ['RANK']}", "a") as file:
+        file.write(f"{ks}\\n")
+    run_round(self, batches, ks, *rest)
+
+Pass._run_round = noted
+"""
+"""For a `conftest.py`: every rank notes the directions that it measures."""
+
 
 @pytest.fixture
-def project(tmp_path: Path, tiny_checkpoint: Path) -> Path:
+def project(tmp_path: Path, tiny_checkpoint: Path) -> Any:
     def write(**keys: Any) -> None:
         config = {"model_name_or_path": str(tiny_checkpoint), **SMALL, **keys}
         (tmp_path / "gate.yaml").write_text(yaml.safe_dump(config))
 
     write.__dict__["path"] = tmp_path
-    return write  # type: ignore[return-value]
+    return write
 
 
-def exit_codes(said: str) -> list[str]:
-    """Those of the ranks, as torchrun tells them."""
-    return re.findall(r"exitcode\s*: (-?\d+) \(pid", said)
+def alone(directory: Path) -> dict[str, Any]:
+    """The report of one process, but for its environment."""
+    found = analyze(load_config(directory / "gate.yaml")).to_dict()
+    del found["environment"]
+    plain: dict[str, Any] = json.loads(json.dumps(found))
+    return plain
 
 
-def await_pids(directory: Path, ranks: int) -> list[int]:
-    deadline = time.monotonic() + 90
-    pids = [directory / f"pid-{rank}" for rank in range(ranks)]
-    while not all(path.exists() and path.read_text() for path in pids):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    return [int(path.read_text()) for path in pids]
-
-
-class TestRuns:
+class TestUnderTorchrun:
     def test_two_ranks_find_what_one_process_finds(self, project: Any) -> None:
         """Layers, second derivatives, refinement, further metrics; files and fixtures, too."""
         directory: Path = project.path
         project(
-            num_directions=5,
+            num_directions=3,
             precision="float64",
             radii=[0.1, 1.0],
             relerr_threshold=0.08,
@@ -89,32 +116,13 @@ class TestRuns:
         assert said.count("linearity ranks: 2 on") == 1
         assert said.count("passed, 1 skipped in") == 1
         assert len(list(JUnitXml.fromfile(str(directory / "junit.xml")))) == 1
-        found = json.loads((directory / "linearity_report.json").read_text())
-        assert len(found["environment"]["hosts"]) == 2
-        from pytest_linearity import analyze
-
-        alone = analyze(load_config(directory / "gate.yaml")).to_dict()
-        assert alone["environment"]["evaluations"] < found["environment"]["evaluations"]
-        assert found["metrics"]["0.1"].keys() == alone["metrics"]["0.1"].keys()
+        environment = json.loads((directory / "linearity_report.json").read_text())["environment"]
+        assert len(environment["hosts"]) == 2
+        found, expected = report(directory / "linearity_report.json"), alone(directory)
+        assert found["metrics"]["0.1"].keys() == expected["metrics"]["0.1"].keys()
         assert "layers" in json.dumps(list(found))
-        del alone["environment"], found["environment"], alone["config"], found["config"]
-        assert largest_difference(json.loads(json.dumps(alone)), found) < 1e-9
-
-    def test_more_ranks_than_directions_and_a_gate_that_fails(self, project: Any) -> None:
-        directory: Path = project.path
-        project(num_directions=2, relerr_threshold=1e-9)
-        code, said = run(directory, 3, GATE)
-        assert code == 1
-        assert said.count("3 failed in") == 1
-        assert exit_codes(said) == ["1"] * 3
-        from pytest_linearity import analyze
-
-        alone = analyze(load_config(directory / "gate.yaml")).to_dict()["pairs"]
-        for radius, pairs in report(directory / "linearity_report.json")["pairs"].items():
-            one = torch.tensor(alone[radius]["relative_error"])
-            other = torch.tensor(pairs["relative_error"])
-            assert one.shape == (2, 3)
-            assert (one - other).abs().max() < 1e-4  # float32: far below the noise floor at 0.01
+        del found["config"], expected["config"]
+        assert largest_difference(expected, found) < 1e-9
 
     def test_a_rank_that_is_killed_ends_the_run(self, project: Any) -> None:
         directory: Path = project.path
@@ -131,24 +139,69 @@ class TestRuns:
         assert sorted(exit_codes(said)) == ["-9", "4", "4"]
         assert not (directory / "linearity_report.json").exists()
 
+
+class TestRanks:
+    """Without the agent, which ends all when one has died."""
+
+    def test_more_ranks_than_directions_and_a_gate_that_fails(self, project: Any) -> None:
+        directory: Path = project.path
+        project(num_directions=2, relerr_threshold=1e-9, layer_profile=True)
+        codes, said = ended(ranks_of(directory, 3, GATE))
+        assert codes == [1, 1, 1]
+        assert said[0].count("3 failed") == 1
+        assert said[1:] == ["", ""]
+        expected = alone(directory)["pairs"]
+        for radius, pairs in report(directory / "linearity_report.json")["pairs"].items():
+            one = torch.tensor(expected[radius]["relative_error"])
+            other = torch.tensor(pairs["relative_error"])
+            assert one.shape == (2, 3)
+            assert (one - other).abs().max() < 1e-4  # float32: far below the noise floor at 0.01
+
+    def test_scopes_of_a_shared_prefix_in_rounds(self, project: Any) -> None:
+        """Each of which asks ranks to meet at other points."""
+        directory: Path = project.path
+        project(
+            num_directions={"min": 2, "max": 4},
+            precision="float64",
+            radii=[0.1],
+            relerr_threshold=0.02,
+            prompts=[f"{PREFIX}{rest}" for rest in ("1+1=", "2+2=", "3*3=")],
+        )
+        (directory / "conftest.py").write_text(NOTED)
+        more = "--linearity-set=param_scopes=[full,attention]"
+        codes, said = ended(ranks_of(directory, 2, GATE, more))
+        assert codes[0] == codes[1] < 2, said
+        assert said[1] == ""
+        for scope in ("full", "attention"):
+            found = report(directory / f"linearity_report-{scope}.json")
+            environment = json.loads((directory / f"linearity_report-{scope}.json").read_text())[
+                "environment"
+            ]
+            assert environment["shared_prefix"] == len(PREFIX) + 1
+            project(**{**found["config"], "param_scope": scope, "param_scopes": None})
+            expected = alone(directory)
+            del found["config"], expected["config"]
+            assert largest_difference(expected, found) < 1e-9
+
     @pytest.mark.parametrize("victim", [0, 1])
-    def test_so_it_does_where_no_agent_watches(self, victim: int, project: Any) -> None:
+    def test_one_that_is_killed_ends_the_run(self, victim: int, project: Any) -> None:
         directory: Path = project.path
         project(num_directions=2)
         (directory / "conftest.py").write_text(PAUSE)
-        processes = without_torchrun(directory, 2, GATE)
+        processes = ranks_of(directory, 2, GATE)
         os.kill(await_pids(directory, 2)[victim], signal.SIGKILL)
-        said, _ = processes[1 - victim].communicate(timeout=60)
-        processes[victim].communicate()
-        assert processes[1 - victim].returncode == 4
-        assert re.findall(rf"ERROR: rank {victim} on \S+ is gone", said)
+        codes, said = ended(processes)
+        assert codes[victim] == -signal.SIGKILL
+        assert codes[1 - victim] == 4
+        assert re.findall(rf"ERROR: rank {victim} on \S+ is gone", said[1 - victim])
+        assert (directory / f"ended-{1 - victim}").exists()  # by itself, not as one that hangs
+        assert not (directory / "linearity_report.json").exists()
 
-    def test_ranks_with_different_configs_are_refused(self, project: Any) -> None:
+    def test_different_configs_are_refused(self, project: Any) -> None:
         project(num_directions=2)
         each = [["--linearity-set=seed=1"], ["--linearity-set=seed=2"]]
-        processes = without_torchrun(project.path, 2, GATE, each=each)
-        said = [process.communicate(timeout=100)[0] for process in processes]
-        assert [process.returncode for process in processes] == [4, 4]
+        codes, said = ended(ranks_of(project.path, 2, GATE, each=each))
+        assert codes == [4, 4]
         assert re.findall(
             r"ERROR: rank 1 on \S+ would measure something else than rank 0 on \S+: seed is 1 on "
             r"rank 0 and 2 on rank 1",
@@ -157,25 +210,244 @@ class TestRuns:
         assert "ERROR" not in said[1]
         assert not (project.path / "linearity_report.json").exists()
 
-    def test_a_fault_of_one_rank_is_said_by_rank_0(self, project: Any) -> None:
+    def test_a_fault_of_one_is_said_by_rank_0(self, project: Any) -> None:
         """Here a config that only rank 0 can use."""
         project(num_directions=2)
         each = [[], ["--linearity-set=seed=many"]]
-        processes = without_torchrun(project.path, 2, GATE, each=each)
-        said = [process.communicate(timeout=100)[0] for process in processes]
-        assert [process.returncode for process in processes] == [4, 4]
+        codes, said = ended(ranks_of(project.path, 2, GATE, each=each))
+        assert codes == [4, 4]
         assert re.findall(r"ERROR: rank 1 on \S+: .*seed", said[0])
         assert said[1] == ""
 
-    def test_xdist_is_refused_besides(self, project: Any, monkeypatch: Any) -> None:
+    def test_other_tests_on_one_are_refused(self, project: Any) -> None:
         project(num_directions=2)
-        process, *_ = without_torchrun(project.path, 1, "-n2", GATE, each=[[]])
-        process.communicate()
-        assert process.returncode == 0  # one rank is none
-        processes = without_torchrun(project.path, 2, "-n2", GATE)
-        said = [process.communicate(timeout=60)[0] for process in processes]
+        (project.path / "test_own.py").write_text("def test_a(): pass\ndef test_b(): pass")
+        each = [["--deselect=test_own.py::test_a"], ["--deselect=test_own.py::test_b"]]
+        codes, said = ended(ranks_of(project.path, 2, GATE, ".", each=each))
+        assert codes == [4, 4]
+        assert "rank 1 on" in said[0]
+        assert "has collected other tests than rank 0, or the same in another order" in said[0]
+
+    def test_a_test_that_fails_on_one_fails_the_run(self, project: Any) -> None:
+        """All end with its exit code, and rank 0 names it, though there it has passed.
+
+        Rank 0 alone writes; what another one wrote would be seen where it has a place of its own.
+        """
+        project(num_directions=2)
+        (project.path / "test_own.py").write_text(
+            "import os\ndef test_own(): assert os.environ['RANK'] == '0'"
+        )
+        names = ("junit.xml", "summary.md", "page.html", "report.json")
+        options = ("--junitxml", "--linearity-markdown", "--linearity-html", "--linearity-report")
+        each = [
+            [f"{option}={place}/{name}" for option, name in zip(options, names, strict=True)]
+            for place in ("first", "second")
+        ]
+        for place in ("first", "second"):
+            (project.path / place).mkdir()
+        codes, said = ended(ranks_of(project.path, 2, GATE, "test_own.py", each=each))
+        assert codes == [1, 1]
+        assert "4 passed" in said[0]
+        assert re.findall(r"rank 1 on \S+: failed: test_own.py::test_own", said[0])
+        assert said[1] == ""
+        written = {path.name for path in (project.path / "first").iterdir()}
+        assert written == {*names}
+        assert not list((project.path / "second").iterdir())
+
+    def test_a_cache_of_rank_0_serves_all(self, project: Any) -> None:
+        directory: Path = project.path
+        project(num_directions=2)
+        (directory / "conftest.py").write_text(NOTED)
+        codes, said = ended(ranks_of(directory, 2, GATE, "--linearity-cache"))
+        assert codes == [0, 0], said
+        rounds = [directory / f"rounds-{rank}" for rank in range(2)]
+        assert [place.read_text().split("\n")[0] for place in rounds] == ["[0]", "[1]"]
+        first = json.loads((directory / "linearity_report.json").read_text())
+        for place in rounds:
+            place.unlink()
+        limit = "--linearity-set=relerr_threshold=1e-6"
+        codes, said = ended(ranks_of(directory, 2, GATE, "--linearity-cache", limit))
+        assert codes == [1, 1]
+        assert "reused from the cache" in said[0]
+        assert said[1] == ""
+        assert not any(place.exists() for place in rounds)
+        second = json.loads((directory / "linearity_report.json").read_text())
+        assert second["environment"]["reused"] is True
+        assert second["pairs"] == first["pairs"]
+
+    def test_the_command_speaks_once(self, project: Any) -> None:
+        directory: Path = project.path
+        project(num_directions=3, precision="float64", relerr_threshold=1e-9)
+        given = ("analyze-logits", "gate.yaml")
+        codes, said = ended(ranks_of(directory, 2, *given, main=main))
+        assert codes == [0, 0], said
+        assert said[0].count("linearity radius") == 1
+        assert said[0].count("report: linearity_report.json") == 1
+        assert said[1] == ""
+        assert largest_difference(alone(directory), report(directory / "linearity_report.json")) < (
+            1e-9
+        )
+
+    def test_the_command_refuses_once(self, project: Any) -> None:
+        project(num_directions=2)
+        each = [[], ["--set=seed=7"]]
+        given = ("analyze-logits", "gate.yaml")
+        codes, said = ended(ranks_of(project.path, 2, *given, each=each, main=main))
+        assert codes == [4, 4]
+        assert "seed is 42 on rank 0 and 7 on rank 1" in said[0]
+        assert said[0].count("error: ") == 1
+        assert said[1] == ""
+        assert not (project.path / "linearity_report.json").exists()
+
+    def test_a_command_whose_rank_is_killed_ends(self, project: Any) -> None:
+        directory: Path = project.path
+        project(num_directions=2)
+        given = ("analyze-logits", "gate.yaml")
+        processes = ranks_of(directory, 2, *given, main=paused_command)
+        os.kill(await_pids(directory, 2)[1], signal.SIGKILL)
+        codes, said = ended(processes)
+        assert codes == [4, -signal.SIGKILL]
+        assert re.findall(r"ERROR: rank 1 on \S+ is gone", said[0])
+        assert "Traceback" not in said[0]
+
+    def test_xdist_is_refused_besides(self, project: Any) -> None:
+        project(num_directions=2)
+        codes, said = ended(ranks_of(project.path, 2, "-n2", GATE))
         assert all("pytest-xdist (-n) and torchrun each start processes" in line for line in said)
-        assert [process.returncode for process in processes] == [4, 4]
+        assert codes == [4, 4]
+        # One rank is none; to collect is enough, as workers take long to start.
+        codes, said = ended(ranks_of(project.path, 1, "-n2", "--collect-only", GATE))
+        assert codes == [0], said
+
+
+def paused_command(arguments: list[str]) -> int:
+    """The command of a rank that stays in the middle of measuring."""
+    exec(PAUSE, {})
+    return main(arguments)
+
+
+class Linked:
+    """Watches of two ranks in one process, connected as those of two processes are."""
+
+    def __init__(self) -> None:
+        self.lost: list[list[Loss]] = [[], []]
+        listener = Listener(("127.0.0.1", 0), authkey=b"key")
+        self.first = Watch(0, 1, self.lost[0].append)
+        self.first.listen(listener)
+        self.second = Watch(1, 1, self.lost[1].append)
+        self.connection = Client(listener.address, authkey=b"key")
+
+
+@pytest.fixture
+def linked(monkeypatch: pytest.MonkeyPatch) -> Iterator[Linked]:
+    monkeypatch.setattr("pytest_linearity.ranks.watch.BEAT", 0.1)
+    monkeypatch.setattr("pytest_linearity.ranks.watch.SILENCE", 0.6)
+    monkeypatch.setattr("pytest_linearity.ranks.watch._LEAVING", 1.0)
+    found = Linked()
+    yield found
+    leaving = threading.Thread(target=found.second.leave, args=["over"])
+    leaving.start()
+    found.first.leave("over")
+    leaving.join()
+
+
+class TestWatch:
+    def test_beats_tell_that_a_rank_is_there(self, linked: Linked) -> None:
+        linked.second.follow(linked.connection)
+        assert linked.first.await_loss(1.3) is None  # more than twice the silence
+        assert linked.second.loss is None
+
+    def test_a_rank_that_stands_still_is_lost(self, linked: Linked) -> None:
+        """Its connection stays open, as that of a machine that is gone."""
+        linked.connection.send_bytes(b'{"rank": 1}')
+        silent = Loss(1, "nothing was heard of it for 1 seconds")
+        assert linked.first.await_loss(5) == silent
+        assert linked.lost[0] == [silent]
+
+    def test_a_rank_0_that_stands_still_is_lost(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("pytest_linearity.ranks.watch.BEAT", 0.1)
+        monkeypatch.setattr("pytest_linearity.ranks.watch.SILENCE", 0.6)
+        with Listener(("127.0.0.1", 0), authkey=b"key") as listener:
+            kept: list[Connection[Any, Any]] = []
+            accepting = threading.Thread(target=lambda: kept.append(listener.accept()))
+            accepting.start()
+            watch = Watch(1, 1, lambda _: None)
+            watch.follow(Client(listener.address, authkey=b"key"))
+            accepting.join()
+            assert watch.await_loss(5) == Loss(0, "nothing was heard of it for 1 seconds")
+            watch.leave("over")  # waits for nobody
+
+    def test_a_rank_that_has_ended_is_lost_at_once(
+        self, linked: Linked, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("pytest_linearity.ranks.watch.SILENCE", 1e9)
+        linked.connection.send_bytes(b'{"rank": 1}')
+        linked.connection.close()
+        assert linked.first.await_loss(5) == Loss(1, "its process has ended")
+
+    def test_a_loss_is_passed_on(self, linked: Linked) -> None:
+        """As all others hear of rank 0 only."""
+        linked.second.follow(linked.connection)
+        assert linked.first.await_loss(0.3) is None
+        linked.first._lose(Loss(2, "gone"))
+        assert linked.second.await_loss(5) == Loss(2, "gone")
+        assert linked.lost[1] == [Loss(2, "gone")]
+
+    def test_a_rank_that_leaves_is_not_lost(self, linked: Linked) -> None:
+        linked.second.follow(linked.connection)
+        linked.second.leave("its tests are over")
+        assert linked.first.await_loss(1.0) is None
+        assert linked.first.left == {1: "its tests are over"}
+
+    def test_rank_0_waits_until_its_goodbye_is_heard(self, linked: Linked) -> None:
+        """A connection that is closed before all is read from it loses what was sent over it."""
+        linked.connection.send_bytes(b'{"rank": 1}')
+        linked.connection.recv_bytes()
+        leaving = threading.Thread(target=linked.first.leave, args=["its tests are over"])
+        leaving.start()
+        for _ in range(30):
+            linked.connection.send_bytes(b'{"beat": 1}')
+            time.sleep(0.005)
+        heard = []
+        while not heard or "beat" in heard[-1]:
+            heard.append(json.loads(linked.connection.recv_bytes()))
+        assert heard[-1] == {"left": 0, "how": "its tests are over"}
+        linked.connection.close()
+        leaving.join()
+        assert linked.first.loss is None
+
+    def test_whoever_leaves_is_told_of_no_loss(self) -> None:
+        """Its own end is under way, and must not be interrupted."""
+        with Listener(("127.0.0.1", 0), authkey=b"key") as listener:
+            kept: list[Connection[Any, Any]] = []
+            accepting = threading.Thread(target=lambda: kept.append(listener.accept()))
+            accepting.start()
+            told: list[Loss] = []
+            watch = Watch(1, 1, told.append)
+            watch.follow(Client(listener.address, authkey=b"key"))
+            accepting.join()
+            leaving = threading.Thread(target=watch.leave, args=["over"])
+            leaving.start()
+            while "left" not in json.loads(kept[0].recv_bytes()):
+                pass
+            kept[0].close()
+            leaving.join()
+            assert told == []
+
+    def test_a_stranger_is_not_let_in(self) -> None:
+        """Whoever finds the port has to have the key."""
+        with Listener(("127.0.0.1", 0), authkey=b"key") as listener:
+            watch = Watch(0, 1, lambda _: None)
+            watch.listen(listener)
+            with pytest.raises((AuthenticationError, EOFError, OSError)):
+                Client(listener.address, authkey=b"other")
+            follower = Watch(1, 1, lambda _: None)
+            follower.follow(Client(listener.address, authkey=b"key"))
+            assert watch.await_loss(1.0) is None
+            leaving = threading.Thread(target=follower.leave, args=["over"])
+            leaving.start()
+            watch.leave("over")
+            leaving.join()
 
 
 class FakeCrew:

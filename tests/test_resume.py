@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,15 @@ import pytest
 import yaml
 from checkpoints import tiny_llama
 from conftest import Write
-from ranked import environment, report
+from ranked import ended, forked, largest_difference, ranks_of, report
+
+from pytest_linearity.cli import main
+from pytest_linearity.journal.folder import Journal
+from pytest_linearity.passes import Pass
 
 GATE = "--linearity-config=gate.yaml"
 RESUME = "--linearity-resume=journal"
+PREFIX = "You are a patient teacher of arithmetic. "
 
 WATCHED = """
 import os, signal
@@ -30,7 +34,7 @@ put, run_round = Journal.put, Pass._run_round
 def counted_put(self, key, found):
     put(self, key, found)
     entries = len(list(self.directory.glob("direction-*.entry")))
-    if entries == int(os.environ.get("KILLED_AFTER", "-1")):
+    if entries >= int(os.environ.get("KILLED_AFTER", "1000")):
         os.kill(os.getpid(), signal.SIGKILL)
 
 def counted_round(self, batches, ks, *rest):
@@ -41,13 +45,6 @@ def counted_round(self, batches, ks, *rest):
 Journal.put, Pass._run_round = counted_put, counted_round
 """
 """For a `conftest.py`: kills its process after so many entries; notes every round measured."""
-
-
-def pytest_of(directory: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments]
-    return subprocess.run(
-        command, cwd=directory, env=environment(**more), capture_output=True, text=True, timeout=120
-    )
 
 
 def rounds(directory: Path) -> list[str]:
@@ -72,26 +69,151 @@ def test_a_run_that_was_killed_goes_on(tmp_path: Path, tiny_checkpoint: Path) ->
     }
     (tmp_path / "gate.yaml").write_text(yaml.safe_dump(config))
     (tmp_path / "conftest.py").write_text(WATCHED)
-    whole = pytest_of(tmp_path, GATE, RESUME)
-    assert whole.returncode == 1, whole.stdout + whole.stderr
+    code, said = forked(tmp_path, GATE, RESUME)
+    assert code == 1, said
     expected = report(tmp_path / "linearity_report.json")
     all_rounds = rounds(tmp_path)
     assert len(set(all_rounds)) == len(all_rounds) > 6
     assert len({line.split()[0] for line in all_rounds}) == 2  # float32 and float64
     (tmp_path / "linearity_report.json").unlink()
 
-    killed = pytest_of(tmp_path, GATE, "--linearity-resume=again", KILLED_AFTER="9")
-    assert killed.returncode == -signal.SIGKILL
+    code, _ = forked(tmp_path, GATE, "--linearity-resume=again", KILLED_AFTER="9")
+    assert code == -signal.SIGKILL
     first = rounds(tmp_path)
     assert not (tmp_path / "linearity_report.json").exists()
-    resumed = pytest_of(tmp_path, GATE, "--linearity-resume=again")
+    code, said = forked(tmp_path, GATE, "--linearity-resume=again")
     second = rounds(tmp_path)
-    assert resumed.returncode == 1
+    assert code == 1
     assert report(tmp_path / "linearity_report.json") == expected
     # The round whose first entry was the last before the end is finished, not begun again.
     assert len(first) >= 4
     assert len(first) + len(second) <= len(all_rounds) + 1
-    assert "resumed from again/gate.yaml: 10" in resumed.stdout
+    assert "resumed from again/gate.yaml: 10" in said
+
+
+def test_other_ranks_go_on_with_it(tmp_path: Path, tiny_checkpoint: Path) -> None:
+    """One process begins, two go on; and the other way round."""
+    config = {
+        "model_name_or_path": str(tiny_checkpoint),
+        "prompts": ["1+1=", "The sky is", "abc"],
+        "num_directions": 5,
+        "radii": [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 1.0],  # each direction is a round of its own
+        "relerr_threshold": 0.08,
+        "min_linearity_radius": 0.1,
+        "precision": "float64",
+        "layer_profile": True,
+        "second_order": True,
+        "refine": True,
+    }
+    (tmp_path / "gate.yaml").write_text(yaml.safe_dump(config))
+    (tmp_path / "conftest.py").write_text(WATCHED)
+    place = tmp_path / "linearity_report.json"
+    code, said = forked(tmp_path, GATE)
+    assert code == 0, said
+    expected = report(place)
+    place.unlink()
+    rounds(tmp_path)
+
+    code, _ = forked(tmp_path, GATE, RESUME, KILLED_AFTER="3")
+    assert code == -signal.SIGKILL
+    [*first] = rounds(tmp_path)
+    assert [line.split()[-1] for line in first] == ["[0]", "[1]", "[2]"]
+    codes, outputs = ended(ranks_of(tmp_path, 2, GATE, RESUME))
+    assert codes == [0, 0], outputs
+    assert largest_difference(report(place), expected) < 1e-9
+    wide = [line for line in rounds(tmp_path) if "0.1, 0.2" in line]
+    assert sorted(line.split()[-1] for line in wide) == ["[3]", "[4]"]
+    assert "resumed from journal/gate.yaml: 4 entries read" in outputs[0]
+    kept = Counter(path.name.split("-")[1] for path in tmp_path.glob("journal/*/direction-*.entry"))
+    assert kept.keys() == {*"01234"}
+    assert len(set(kept.values())) == 1  # every rank has kept what it has found
+
+    place.unlink()
+    # The loss of a rank ends the other, which may have finished a round meanwhile.
+    codes, _ = ended(ranks_of(tmp_path, 2, GATE, "--linearity-resume=again", KILLED_AFTER="3"))
+    assert -signal.SIGKILL in codes
+    assert not place.exists()
+    begun = {line.split()[-1] for line in rounds(tmp_path)}
+    code, said = forked(tmp_path, GATE, "--linearity-resume=again")
+    assert code == 0, said
+    assert largest_difference(report(place), expected) < 1e-9
+    wide = [line for line in rounds(tmp_path) if "0.1, 0.2" in line]
+    assert {line.split()[-1] for line in wide} | begun == {f"[{k}]" for k in range(5)}
+    assert len(wide) <= 2
+
+
+class Killed(BaseException):
+    """What ends a process, for one that is to go on."""
+
+
+class Killing:
+    """Lets a command end after so many entries, and counts the directions of its rounds."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.after = 10**9
+        self.rounds: list[tuple[object, ...]] = []
+        put, run_round = Journal.put, Pass._run_round
+
+        def counted_put(journal: Journal, key: Any, found: Any) -> None:
+            put(journal, key, found)
+            self.after -= 1
+            if self.after <= 0:
+                raise Killed
+
+        def counted_round(one: Pass, batches: Any, ks: Any, *rest: Any) -> None:
+            run_round(one, batches, ks, *rest)
+            self.rounds.append((one._directions.scope, tuple(batches), tuple(ks), rest[0]))
+
+        monkeypatch.setattr(Journal, "put", counted_put)
+        monkeypatch.setattr(Pass, "_run_round", counted_round)
+
+
+@pytest.mark.parametrize(
+    ("scopes", "kills"), [(["full"], [4]), (["attention", "last_blocks:1"], [1, 7])]
+)
+def test_scopes_of_a_shared_prefix_in_rounds_go_on(
+    scopes: list[str],
+    kills: list[int],
+    real_config: Write,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Scopes that are measured at once, each with as many directions as it takes."""
+    real_config(
+        num_directions={"min": 2, "max": 7},
+        precision="auto",
+        radii=[0.001, 0.1, 1.0],
+        relerr_threshold=0.02,
+        batch_size=2,
+        prompts=[f"{PREFIX}{rest}" for rest in ("1+1=", "2+2=", "3*3=")],
+        **({"param_scopes": scopes} if len(scopes) > 1 else {}),
+    )
+    if len(scopes) == 1:  # each batch and direction in a round of its own
+        monkeypatch.setattr("pytest_linearity.passes.MEMORY_BUDGET", 1)
+    killing = Killing(monkeypatch)
+    names = [f"-{scope.replace(':', '-')}" if len(scopes) > 1 else "" for scope in scopes]
+    places = [Path(f"linearity_report{name}.json") for name in names]
+
+    def measured(*arguments: str) -> list[dict[str, Any]]:
+        assert main(["analyze-logits", "gate.yaml", *arguments]) == 0
+        return [report(place) for place in places]
+
+    expected = measured("--resume", "journal")
+    environments = [json.loads(place.read_text())["environment"] for place in places]
+    assert {found["shared_prefix"] for found in environments} == {len(PREFIX) + 1}
+    whole, killing.rounds = killing.rounds, []
+    assert len(whole) > 3 * len(scopes)
+    for after in kills:
+        for place in places:
+            place.unlink()
+        killing.after = after
+        with pytest.raises(Killed):
+            measured("--resume", f"journal-{after}")
+        killing.after = 10**9
+        assert measured("--resume", f"journal-{after}") == expected
+        again, killing.rounds = killing.rounds, []
+        assert set(again) == set(whole)
+        # A round of each scope was under way at most.
+        assert len(again) <= len(whole) + len(scopes)
 
 
 @pytest.fixture
@@ -149,6 +271,29 @@ class TestJournal:
         (pytester.path / "journal" / "gate.yaml" / "journal.json").write_text("{}")
         assert gate()["environment"]["evaluations"] == 0
         assert but_for_environment(gate()) == but_for_environment(first)
+
+    def test_nor_does_it_hide_what_entries_are_of(
+        self, pytester: pytest.Pytester, gate: Any
+    ) -> None:
+        gate()
+        (pytester.path / "journal" / "gate.yaml" / "journal.json").write_text("{}")
+        other = "--linearity-set=seed=7"
+        found = gate(other)
+        assert found["environment"]["journal"]["read"] == 0
+        assert found["environment"]["journal"]["damaged"] == 6
+        fresh = gate(other, "--linearity-resume=fresh")
+        assert but_for_environment(found) == but_for_environment(fresh)
+
+    def test_an_entry_of_another_direction_is_not_taken(
+        self, pytester: pytest.Pytester, gate: Any
+    ) -> None:
+        """Say, a file that was copied by hand."""
+        first = gate()
+        *_, one, other = sorted((pytester.path / "journal" / "gate.yaml").glob("direction-*.entry"))
+        other.write_bytes(one.read_bytes())
+        second = gate()
+        assert but_for_environment(first) == but_for_environment(second)
+        assert second["environment"]["journal"]["damaged"] == 1
 
     def test_of_other_limits_is_of_the_same(self, gate: Any) -> None:
         gate()
@@ -216,8 +361,6 @@ class TestJournal:
     def test_of_the_command(
         self, pytester: pytest.Pytester, gate: Any, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        from pytest_linearity.cli import main
-
         gate()
         assert main(["analyze-logits", "gate.yaml", "--resume", "journal"]) == 0
         assert "resumed from journal/gate.yaml: 6 entries read" in capsys.readouterr().out

@@ -24,7 +24,7 @@ SILENCE = 30.0
 """Seconds without one after which a rank counts as gone."""
 
 _LEAVING = 10.0
-"""Seconds that others wait for rank 0 at the end."""
+"""Seconds that ranks wait for each other at the end."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,7 @@ class Watch:
         self._open: dict[int, Connection[Any, Any]] = {}
         self._heard: dict[int, float] = {}
         self._beaten = 0.0
+        self._leaving = threading.Event()
         self._closing = threading.Event()
         self._lost = threading.Event()
         self.loss: Loss | None = None
@@ -79,17 +80,28 @@ class Watch:
 
     def leave(self, how: str) -> None:
         """Say goodbye; being gone is no loss from now on."""
-        if self._thread is None or self._closing.is_set():
+        if self._thread is None or self._leaving.is_set():
             return
+        self._leaving.set()
         for connection in list(self._open.values()):
             with suppress(OSError):
                 _send(connection, left=self._rank, how=how)
-        # Rank 0 goes first: what it says of the end must not be cut off.
         deadline = monotonic() + _LEAVING
-        while self._rank and 0 in self._open and 0 not in self.left and monotonic() < deadline:
+        while self._awaited and monotonic() < deadline:
             sleep(0.02)
         self._closing.set()
         self._thread.join(BEAT + 1)
+
+    @property
+    def _awaited(self) -> bool:
+        """Whether it is too early to close a connection.
+
+        Rank 0 says goodbye, then the others close, and rank 0 last: one who closes while something
+        is under way to him takes back what he has sent, also his goodbye.
+        """
+        if self._rank == 0:
+            return bool(self._open)
+        return 0 in self._open and 0 not in self.left
 
     def _start(self, begin: Callable[[], None]) -> None:
         def run() -> None:
@@ -115,7 +127,7 @@ class Watch:
         ranks = {connection: rank for rank, connection in self._open.items()}
         if not ranks:
             self._closing.wait(BEAT)
-        for ready in wait(list(ranks), timeout=BEAT / 4):
+        for ready in wait(list(ranks), timeout=BEAT / 10):
             rank = ranks[ready]  # type: ignore[index]
             try:
                 self._hear(rank, json.loads(self._open[rank].recv_bytes()))
@@ -141,11 +153,11 @@ class Watch:
         connection = self._open.pop(rank)
         self._heard.pop(rank)
         connection.close()
-        if rank not in self.left and not self._closing.is_set():
+        if rank not in self.left:
             self._lose(Loss(rank, how))
 
     def _lose(self, loss: Loss) -> None:
-        if self.loss is not None:
+        if self.loss is not None or self._leaving.is_set():
             return
         self.loss = loss
         self._send_all(lost=loss.rank, how=loss.how)

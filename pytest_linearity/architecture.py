@@ -21,13 +21,17 @@ def check_architecture(directory: Path, *, trust_remote_code: bool) -> None:
         CheckpointError: If it is quantised, of an unknown kind, an encoder, or a
             sequence-to-sequence model.
     """
-    raw = read_json(directory if directory.is_file() else directory / "config.json")
+    raw = read_json(_file(directory))
     _refuse_quantised(directory, raw)
     remote = raw.get("auto_map")
     if trust_remote_code and isinstance(remote, dict) and "AutoModelForCausalLM" in remote:
         return
     config = _parsed(directory, raw, trust_remote_code)
     _refuse_other_heads(directory, raw, config)
+
+
+def _file(directory: Path) -> Path:
+    return directory if directory.is_file() else directory / "config.json"
 
 
 def _refuse_quantised(directory: Path, raw: dict[str, Any]) -> None:
@@ -59,7 +63,7 @@ def _parsed(directory: Path, raw: dict[str, Any], trust_remote_code: bool) -> An
                 "trust it"
             ) from None
         raise CheckpointError(
-            f"{directory / 'config.json'}: transformers cannot use it: {hub.reason(error)}"
+            f"{_file(directory)}: transformers cannot use it: {hub.reason(error)}"
         ) from None
 
 

@@ -18,6 +18,9 @@ from typing import TypeAlias
 Interval: TypeAlias = tuple[float, float]
 """Lower and upper end."""
 
+_ALMOST_ONE = math.nextafter(1, 0)
+"""The level of one of many looks may have been rounded to 1, which no finite interval has."""
+
 
 def mean_interval(samples: Iterable[float], confidence: float) -> Interval | None:
     """Student's interval of a mean.
@@ -27,20 +30,23 @@ def mean_interval(samples: Iterable[float], confidence: float) -> Interval | Non
         confidence: How often such an interval holds the true mean, in (0, 1).
 
     Returns:
-        None for fewer than two directions, or where a figure is not finite.
+        None for fewer than two directions, or where a figure or an end is not finite.
     """
     values = list(samples)
     count = len(values)
-    if count < 2 or not all(map(math.isfinite, values)):
+    if count < 2 or not math.isfinite(sum(values)):
         return None
     mean = math.fsum(values) / count
-    squares = math.fsum((value - mean) ** 2 for value in values)
-    half = _quantile(count - 1, confidence) * math.sqrt(squares / (count - 1) / count)
-    return mean - half, mean + half
+    # hypot, for the square of a large figure would overflow
+    spread = math.hypot(*(value - mean for value in values))
+    half = _quantile(count - 1, confidence) * spread / math.sqrt((count - 1) * count)
+    ends = mean - half, mean + half
+    return ends if all(map(math.isfinite, ends)) else None
 
 
 def _quantile(freedom: int, confidence: float) -> float:
     """t_{(1 + q)/2}: from the tail, which keeps its digits where q is almost 1."""
     from scipy.special import stdtrit
 
-    return -float(stdtrit(freedom, (1 - confidence) / 2))
+    tail = 1 - min(confidence, _ALMOST_ONE)
+    return -float(stdtrit(freedom, tail / 2))

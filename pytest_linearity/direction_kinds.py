@@ -17,6 +17,8 @@ FILE = "file:"
 _SUFFIX = ".safetensors"
 _RANGE = {"min": 2, "max": 64}
 """What holds of a range that names one end alone; an interval takes two directions at least."""
+_MOST = 1_000_000
+"""More directions than anybody waits for; what counts them all would run out of memory first."""
 
 
 def parse_count(value: Any) -> int | dict[str, int]:
@@ -26,22 +28,30 @@ def parse_count(value: Any) -> int | dict[str, int]:
         ValueError: If it is neither, or a number is out of range.
     """
     if not isinstance(value, Mapping):
-        return int(values.integer(1)(value))
+        return _count(value, 1)
     for key in value:
         if key not in _RANGE:
             raise ValueError(f"{shown(key)} is neither min nor max")
     ends = {**_RANGE, **{key: end for key, end in value.items() if end is not None}}
     found = {key: _end(key, end) for key, end in ends.items()}
     if found["min"] > found["max"]:
-        raise ValueError(f"min {found['min']} is above max {found['max']}")
+        default = "" if value.get("max") is not None else ", its default"
+        raise ValueError(f"min {found['min']} is above max {found['max']}{default}")
     return found
 
 
 def _end(key: str, value: Any) -> int:
     try:
-        return int(values.integer(2)(value))
+        return _count(value, 2)
     except ValueError as error:
         raise ValueError(f"{key}: {error}") from None
+
+
+def _count(value: Any, least: int) -> int:
+    count = int(values.integer(least)(value))
+    if count > _MOST:
+        raise ValueError(f"{shown(value)} is out of range: at most {_MOST}")
+    return count
 
 
 def parse_directions(value: Any) -> tuple[str, ...]:

@@ -102,6 +102,7 @@ class TestRun:
         assert report.sampling is not None
         assert report.sampling.rounds == report.sampling.planned == (2, 4, 7, 8)
         assert report.at(3.0).inconclusive
+        assert report.sampling.settled == (0.01,)
         fixed = analyze(make(num_directions=8, **keys))
         assert [f.complies for f in report.radii] == [f.complies for f in fixed.radii]
         wide, narrow = (r.at(3.0).interval_relative_error or (0, 0) for r in (report, fixed))

@@ -77,6 +77,21 @@ class TestInterval:
     def test_none(self, values: list[float]) -> None:
         assert mean_interval(values, 0.95) is None
 
+    def test_figures_whose_squares_overflow(self) -> None:
+        low, high = mean_interval([1e200, 3e200], 0.95) or (0, 0)
+        small = stats.ttest_1samp([1.0, 3.0], 0).confidence_interval(0.95)
+        assert (low / 1e200, high / 1e200) == pytest.approx((small.low, small.high), rel=1e-9)
+        for none in ([1.7e308, 1.7e308], [1.7e308, -1.7e308]):
+            assert mean_interval(none, 0.95) is None
+
+    def test_a_level_that_was_rounded_to_one(self) -> None:
+        """An interval without ends could not be written as JSON."""
+        looks = Looks.planned(2, 64, math.nextafter(1, 0))
+        assert looks.level == 1
+        low, high = mean_interval([1.0, 2.0], looks.level) or (0, 0)
+        assert -1e18 < low < -1e12 < 1e12 < high < 1e18
+        assert mean_interval([1.0, 1.0], looks.level) == (1.0, 1.0)
+
     def test_directions_that_agree(self) -> None:
         assert mean_interval([0.25, 0.25], 0.95) == (0.25, 0.25)
 

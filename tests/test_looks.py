@@ -93,6 +93,12 @@ class TestConfig:
         ("text", "said"),
         [
             ("num_directions: {min: 8, max: 4}", "num_directions: min 8 is above max 4"),
+            ("num_directions: {min: 100}", "num_directions: min 100 is above max 64, its default"),
+            ("num_directions: 1e30", "num_directions: '1e30' is out of range: at most 1000000"),
+            (
+                "num_directions: {max: 2000000}",
+                "num_directions: max: 2000000 is out of range: at most 1000000",
+            ),
             ("num_directions: {min: 1}", "num_directions: min: 1 is out of range: at least 2"),
             ("num_directions: {max: 2.5}", "num_directions: max: 2.5 is not a whole number"),
             ("num_directions: {min: true}", "num_directions: min: True is not a whole number"),

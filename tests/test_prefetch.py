@@ -100,6 +100,18 @@ def test_a_wrong_guess_is_given_up_and_changes_nothing() -> None:
     prefetch.close()
 
 
+def test_what_the_thread_has_not_come_to_is_not_waited_for() -> None:
+    source, busy = Noting(), threading.Event()
+    prefetch = Prefetch(read, source, ahead=1 << 20)
+    prefetch._worker.submit(busy.wait, 10)
+    prefetch.take(rows_at(0), [rows_at(1)])
+    prefetch.take(rows_at(1))
+    busy.set()
+    prefetch.close()
+    assert [rows for rows, _ in source.begun] == [rows_at(0), rows_at(1)]
+    assert {thread for _, thread in source.begun} == {threading.current_thread().name}
+
+
 def test_small_rows_are_read_at_once() -> None:
     source = Noting()
     prefetch = Prefetch(read, source)
@@ -220,6 +232,29 @@ def mapped_tensor(tmp_path: Path) -> Tensor:
 def maps(*, scarce: bool) -> FileMaps:
     now = FileMaps.now()
     return FileMaps(now.spans, 1 if scarce else 1 << 50)
+
+
+def test_mapped_rows_are_read_before_and_given_back_after_their_use() -> None:
+    told: list[tuple[str, int, int]] = []
+
+    class Maps:
+        def read(self, stored: Tensor) -> None:
+            told.append(("read", stored.data_ptr(), stored.nbytes))
+
+        def let_go(self, stored: Tensor) -> None:
+            told.append(("let go", stored.data_ptr(), stored.nbytes))
+
+    source = Mapped(read, Maps(), [STORED])  # type: ignore[arg-type]
+    begun = source.begin(rows_at(1))
+    assert begun.tensor.data_ptr() == read(rows_at(1)).data_ptr()
+    source.used(rows_at(1))
+    source.close()
+    whole, part = STORED.data_ptr(), read(rows_at(1)).data_ptr()
+    assert told == [
+        ("read", part, 16 * 4096),
+        ("let go", part, 16 * 4096),
+        ("let go", whole, STORED.nbytes),
+    ]
 
 
 @needs_linux

@@ -101,6 +101,13 @@ def test_what_may_change_the_dtype_is_left_to_torch(dtype: torch.dtype, second: 
             assert rule(second, dual) is NotImplemented
 
 
+def test_a_softmax_in_another_dtype_is_left_to_torch() -> None:
+    with torch.no_grad(), forward_ad.dual_level():
+        dual = make_dual(torch.ones(2), torch.ones(2))
+        assert rules._softmax(dual, 0, dtype=torch.float64) is NotImplemented
+        assert rules._softmax(dual, 0, dtype=torch.float32) is not NotImplemented
+
+
 def test_constants_are_left_to_torch() -> None:
     with forward_ad.dual_level():
         assert rules._product(torch.ones(2), torch.ones(2)) is NotImplemented

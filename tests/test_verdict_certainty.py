@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -11,7 +12,7 @@ import torch
 from pytest_linearity.metrics import find_metric
 from pytest_linearity.metrics.values import MetricValues
 from pytest_linearity.report.document import RadiusFigures
-from pytest_linearity.verdict import Certainty, Limits, judge_radius
+from pytest_linearity.verdict import Certainty, Limits, judge_radius, undecided
 
 LIMITS = Limits(relative_error=0.2, cosine_similarity=0.95)
 MEAN = Certainty(0.95, 0.95)
@@ -114,6 +115,29 @@ def test_a_single_direction_is_judged_by_its_mean() -> None:
     )
 
 
+def test_what_rounding_has_to_do_with_it_is_said_where_it_is_much() -> None:
+    reason = "mean relative error 0.31 > 0.20"
+    assert judged(BEYOND, MEAN, noise_floor=0.03).reason == reason
+    assert judged(BEYOND, MEAN, noise_floor=0.032, precision="float64").reason == (
+        f"{reason} (of which rounding in float64 alone causes 0.032)"
+    )
+
+
+@pytest.mark.parametrize(("distance", "open_"), [(0.014, True), (0.016, False)])
+def test_rounding_leaves_open_what_it_could_turn(distance: float, open_: bool) -> None:
+    """At ε = 0.5 a relative error of 0.01 from rounding moves ε by 0.015 at most."""
+    error, cosine, floor = torch.tensor([[[0.5]], [[0.9]], [[0.01]]], dtype=torch.float64)
+    for limit in (0.5 - distance, 0.5 + distance):
+        assert undecided(error, cosine, floor, Limits(limit, 0.0)) is open_
+
+
+@pytest.mark.parametrize(("turn", "open_"), [(0.0099, True), (0.0101, False)])
+def test_rounding_leaves_open_a_change_that_it_could_turn(turn: float, open_: bool) -> None:
+    error, cosine, floor = torch.tensor([[[0.0]], [[0.9]], [[0.01]]], dtype=torch.float64)
+    for angle in (math.acos(0.9) - turn, math.acos(0.9) + turn):
+        assert undecided(error, cosine, floor, Limits(0.5, math.cos(angle))) is open_
+
+
 class TestFurtherMetrics:
     def judged(self, kl: Sequence[float], certainty: Certainty) -> RadiusFigures:
         values = torch.tensor(kl, dtype=torch.float64)[:, None]
@@ -158,6 +182,27 @@ class TestKinds:
         assert not found.complies
         assert str(found.reason).startswith("layerwise: more directions are needed")
         assert self.judged(WITHIN, WITHIN, 0.19, CONFIDENT).complies
+
+    @pytest.mark.parametrize("certainty", [MEAN, CONFIDENT])
+    def test_more_directions_do_not_help_against_rounding(self, certainty: Certainty) -> None:
+        errors = [*WITHIN, *BELOW, 0.1]
+        found = judged(errors, certainty, [0.99] * 7, kinds=self.KINDS, noise_floor=0.5)
+        assert found.by_kind["layerwise"].inconclusive
+        assert (found.complies, found.inconclusive) == (False, False)
+        assert str(found.reason).startswith("rounding alone causes")
+
+    def test_each_must_keep_the_limits_of_further_metrics(self) -> None:
+        """The mean over all of them does."""
+        errors, cosines, values = (
+            torch.tensor(v, dtype=torch.float64)[:, None]
+            for v in ([0.1] * 7, [0.99] * 7, [0.1] * 3 + [0.3] * 3 + [0.1])
+        )
+        metric = MetricValues(find_metric("kl"), values, torch.zeros_like(values), None)
+        limits = replace(LIMITS, metrics={"kl": 0.2})
+        found = judge_radius(1.0, errors, cosines, limits, metrics=[metric], kinds=self.KINDS)
+        assert found.metrics["kl"].complies
+        assert not found.complies
+        assert found.reason == "layerwise: mean kl 0.30 > 0.20"
 
     def test_a_fixed_direction_beyond_the_limit_settles_it(self) -> None:
         found = self.judged(WITHIN, BELOW, 0.3, CONFIDENT)

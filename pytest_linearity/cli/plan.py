@@ -8,12 +8,17 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_linearity import values
 from pytest_linearity.cli.exit_codes import FINE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pytest_linearity.config import Config
+
+
+_MOST = 1_000_000
+"""Of ranks, prompts and tokens: more would take longer to count than anything is worth."""
 
 
 def add_parser(commands: Any) -> None:
@@ -110,7 +115,7 @@ def _of_model(path: Path, overrides: Sequence[str]) -> Config:
 
 
 def _count(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number} is below 1")
-    return number
+    try:
+        return int(values.integer(1, _MOST)(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None

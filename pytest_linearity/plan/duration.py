@@ -12,6 +12,7 @@ import torch
 from pytest_linearity.lockstep.supply import slice_entries
 from pytest_linearity.plan.effort import Work, work_of
 from pytest_linearity.plan.forward import TOKENS, Forward
+from pytest_linearity.plan.workload import Batch
 from pytest_linearity.trial import TAIL_CANDIDATES
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from pytest_linearity.plan.machine import Machine
     from pytest_linearity.plan.stages import Stage
-    from pytest_linearity.plan.workload import Batch, Workload
+    from pytest_linearity.plan.workload import Workload
 
 _MOST_TOKENS = 256
 """Of a batch that a forward is tried on; more take as much longer as they are more."""
@@ -91,21 +92,21 @@ class Clock:
     ) -> float:
         entries = slice_entries(directions)
         seconds = 0.0
-        for work in work_of(stage, self.forward, self.scopes, batches, directions):
+        prefix = workload.prefix
+        for work in work_of(stage, self.forward, self.scopes, batches, directions, prefix):
             seconds += self._layer(stage, work, entries)
-        plain, dual = 1 + directions * stage.radii, directions * stage.duals
         beyond = self._beyond()
-        served = len(batches) * len(self.forward.linears) * (1 + (plain + dual - 1) * beyond)
+        plain, dual = 1 + directions * stage.radii * beyond, directions * stage.duals * beyond
+        forwards = [*batches, *([Batch(1, prefix)] if prefix else [])]
+        served = len(forwards) * len(self.forward.linears) * (plain + dual)
         seconds += served * self.machine.serving()
-        for batch in batches:
-            seconds += (1 + (plain - 1) * beyond) * self._batch(stage.dtype, batch, dual=False)
+        for batch in forwards:
+            seconds += plain * self._batch(stage.dtype, batch, dual=False)
             if dual:
-                seconds += dual * beyond * self._batch(stage.dtype, batch, dual=True)
+                seconds += dual * self._batch(stage.dtype, batch, dual=True)
+        for batch in batches:
             vocabulary = self.forward.linears[-1].outputs
             seconds += directions * stage.radii * self.machine.figures(batch.prompts, vocabulary)
-        if workload.prefix:
-            prefix = (1 + directions * stage.per_direction) / max(1, len(batches))
-            seconds += prefix * self._rest(stage.dtype, 1, workload.prefix, dual=False)
         return seconds
 
     def _layer(self, stage: Stage, work: Work, entries: int) -> float:

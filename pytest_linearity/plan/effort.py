@@ -43,6 +43,7 @@ def work_of(
     scopes: Sequence[frozenset[str]],
     batches: Sequence[Batch],
     directions: int,
+    prefix: int,
 ) -> Iterator[Work]:
     """The work of one round, layer by layer.
 
@@ -52,6 +53,7 @@ def work_of(
         scopes: The parameters of each scope.
         batches: Those of the round.
         directions: How many in it, of all scopes together.
+        prefix: Tokens that all prompts share, beside the batches.
     """
     share = directions // len(scopes)
     trunks = [forward.trunk(scope) for scope in scopes]
@@ -60,6 +62,8 @@ def work_of(
         along = share * sum(place >= trunk for trunk in trunks)
         moved = share * sum(use.name in scope for scope in scopes)
         rows = [use.rows(batch.prompts, batch.tokens) for batch in batches]
+        if prefix and use.per_token and not use.in_tail:
+            rows.append(prefix * use.per_token)
         yield _work(stage, use, rows, along, moved)
 
 

@@ -187,7 +187,9 @@ class Planner:
         return sum(
             work.flops
             for batches, directions in stage.rounds(self._workload, self._forward.widest())
-            for work in work_of(stage, self._forward, self._scopes, batches, directions)
+            for work in work_of(
+                stage, self._forward, self._scopes, batches, directions, self._workload.prefix
+            )
         )
 
     def _baseline_flops(self, stage: Stage) -> float:

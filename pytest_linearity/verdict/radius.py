@@ -99,9 +99,8 @@ def judge_radius(
     certain = None if by_kind else certainty
     errors = _Reduced.of(relative_error, _ERRORS, certain)
     cosines = _Reduced.of(cosine_similarity, _COSINES, certain)
-    hopeless = _undefined(relative_error) or _all_rounding(
-        errors.mean, noise_floor, precision, limits
-    )
+    rounding = _all_rounding(errors.mean, noise_floor, precision, limits)
+    hopeless = _undefined(relative_error) or rounding
     stands = [Standing(hopeless)]
     if hopeless is None:
         stands = [
@@ -117,8 +116,8 @@ def judge_radius(
         reason = _with_rounding(reason, errors.mean, noise_floor, precision)
     reason = ", ".join(filter(None, [reason, why(others, certain, sure)])) or None
     in_doubt = not sure and any(stand.doubt for stand in [*stands, *others])
-    if by_kind:
-        in_doubt = hopeless is None and _in_doubt(by_kind)
+    if by_kind and rounding is None:
+        in_doubt = _in_doubt(by_kind)
         reason = _why_kinds(by_kind, certainty) or reason
     return RadiusFigures(
         radius=radius,

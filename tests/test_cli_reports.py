@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -35,6 +36,13 @@ def run(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.
         return code, captured.out, captured.err
 
     return call
+
+
+def test_output_that_is_kept_as_text(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = io.StringIO()  # has no encoding
+    monkeypatch.setattr("sys.stdout", kept)
+    assert run("show", "then.json")[0] == 0
+    assert "relative error" in kept.getvalue()
 
 
 def one_line(errors: str) -> str:

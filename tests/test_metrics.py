@@ -65,6 +65,15 @@ def test_mean_and_spread_over_all_pairs() -> None:
     assert figures.reason is None
 
 
+def test_the_largest_figures_have_a_mean_and_a_spread() -> None:
+    cosines = torch.tensor([0.99, 0.99])
+    errors = torch.tensor([1e300, 3e300], dtype=torch.float64)
+    figures = judge_radius(1.0, errors, cosines, LIMITS)
+    assert figures.mean_relative_error == pytest.approx(2e300)
+    assert figures.std_relative_error == pytest.approx(1e300)
+    assert figures.reason == "mean relative error 2e+300 > 0.20"
+
+
 def test_limits_themselves_comply() -> None:
     exactly = torch.tensor([0.20], dtype=torch.float64), torch.tensor([0.95], dtype=torch.float64)
     assert judge_radius(1.0, *exactly, LIMITS).complies

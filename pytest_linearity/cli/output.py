@@ -23,5 +23,5 @@ def style() -> Style:
     return Style(
         width=shutil.get_terminal_size().columns,
         color=sys.stdout.isatty(),
-        encoding=sys.stdout.encoding,
+        encoding=sys.stdout.encoding or "utf-8",  # none where it is kept as text
     )

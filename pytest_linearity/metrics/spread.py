@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import frexp, isfinite
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -17,6 +18,10 @@ def mean_std(values: Tensor) -> tuple[float | None, float | None]:
     Returns:
         ``None`` for both where a value is not finite.
     """
-    if not values.isfinite().all():
+    largest = float(values.abs().max())
+    if not isfinite(largest):
         return None, None
-    return float(values.mean()), float(values.std(correction=0))
+    # Squares of large values leave the range of floats; a power of two changes nothing else.
+    scale = 2.0 ** (frexp(largest)[1] - 1)
+    scaled = values / scale
+    return scale * float(scaled.mean()), scale * float(scaled.std(correction=0))

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from pytest_linearity.report.results import Measured
 
 
+_LARGE = 1e6
+"""From here on digits behind the point say nothing."""
+
+
 def limit(value: float) -> str:
     """A limit with two digits behind the point, or as many as it has."""
     short = f"{value:.2f}"
@@ -55,6 +59,8 @@ def metric_heading(figures: MetricFigures) -> str:
 
 def against(value: float, limit: float, sign: str) -> str:
     """`0.31 > 0.20`, with as many digits as it takes to tell the two apart."""
+    if abs(value) >= _LARGE:
+        return f"{value:.3g} {sign} {limit:.2f}"
     for digits in range(2, 12):
         if f"{value:.{digits}f}" != f"{limit:.{digits}f}":
             break

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import pickle
 import signal
+import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
@@ -12,6 +15,7 @@ from typing import Any, ClassVar
 import pytest
 import yaml
 from checkpoints import tiny_llama
+from filelock import FileLock
 
 pytest_plugins = ["pytester"]
 
@@ -19,20 +23,33 @@ pytest_plugins = ["pytester"]
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Gates of these tests have nothing to say in the summary of a step that runs the tests.
 os.environ.pop("GITHUB_STEP_SUMMARY", None)
+# What a process of these tests compiles, the many that it starts need not compile again; nor need
+# they look through all fonts again where pytester gives them another home.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+os.environ.setdefault("MPLCONFIGDIR", str(Path.home() / ".cache" / "matplotlib"))
 
 Write = Callable[..., Path]
+Run = Callable[..., pytest.RunResult]
+Once = Callable[[str, Callable[[], Any]], Any]
 Figures = Mapping[float, tuple[float | None, float | None]]
 
 
 IMPORTED_ONCE = (
+    "_pytest.stepwise",
     "datasets",
     "hypothesis",
     "omegaconf",
     "transformers.models.llama.modeling_llama",
     "pytest_linearity.analysis",
+    "pytest_linearity.baseline",
     "pytest_linearity.cache",
+    "pytest_linearity.checkpoints",
     "pytest_linearity.cli",
+    "pytest_linearity.config_file",
     "pytest_linearity.hooks",
+    "pytest_linearity.junit",
+    "pytest_linearity.ranks.place",
     "pytest_linearity.report.json",
     "pytest_linearity.report.places",
     "pytest_linearity.report.plot",
@@ -45,6 +62,9 @@ IMPORTED_ONCE = (
 def imported() -> None:
     for name in IMPORTED_ONCE:
         import_module(name)
+    # Every run looks for garbage after each checkpoint: it need not look at all modules each time.
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
@@ -57,6 +77,23 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory, imported: None) ->
 def base_checkpoint(tmp_path_factory: pytest.TempPathFactory, imported: None) -> Path:
     """What `tiny_checkpoint` was made of, let us say; tests must not change it."""
     return tiny_llama(tmp_path_factory.mktemp("base") / "base", seed=3, tokenizer=False)
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+    """Does what takes long in one of the processes of `-n`; the others get what it found."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+
+    def get(name: str, find: Callable[[], Any]) -> Any:
+        path = shared / f"{name}.pickle"
+        with FileLock(f"{path}.lock"):
+            if not path.exists():
+                path.write_bytes(pickle.dumps(find()))
+        return pickle.loads(path.read_bytes())
+
+    return get
 
 
 @pytest.fixture
@@ -155,6 +192,26 @@ class FixedAnalysis:
             scope=self.directions.describe(),
             environment={},
         )
+
+
+@pytest.fixture
+def run_workers(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Run:
+    """Runs pytest here and its workers in processes of their own; stderr is that of all of them.
+
+    The controller needs no imports of its own so, which take longer than its work.
+    """
+    from pytest_linearity import stored
+
+    def start(*arguments: str) -> pytest.RunResult:
+        monkeypatch.setattr(stored, "_tensor", stored._tensor)  # which a fake replaces
+        capfd.readouterr()
+        found = pytester.runpytest_inprocess(*arguments)
+        said = capfd.readouterr().err.splitlines()
+        return pytest.RunResult(found.ret, found.outlines, said, found.duration)
+
+    return start
 
 
 def heed_sigint() -> None:

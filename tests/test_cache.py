@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Write
+from conftest import Run, Write
 
 from pytest_linearity.content import content_digest
 
@@ -264,10 +264,12 @@ def test_fixtures_of_a_reused_measurement(
     assert len(measured) == 1
 
 
-def test_workers_of_xdist_reuse_it_too(pytester: pytest.Pytester, gate: Write) -> None:
+def test_workers_of_xdist_reuse_it_too(
+    pytester: pytest.Pytester, gate: Write, run_workers: Run
+) -> None:
     pytester.runpytest(*CACHED)
     before = report(pytester)
-    result = pytester.runpytest_subprocess(*CACHED, "-n2")
+    result = run_workers(*CACHED, "-n2")
     result.assert_outcomes(passed=3)
     result.stdout.fnmatch_lines([f"measured {before['environment']['measured']}, reused from *"])
     assert report(pytester)["metrics"] == before["metrics"]

@@ -1,4 +1,4 @@
-"""The CI examples are files that run: their own commands, on a small checkpoint."""
+"""The CI examples are files that run: their own commands, on a measurement that is a fake."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 from conftest import Write
+from fakes import FAKE
 
 CI = Path(__file__).parents[1] / "examples" / "ci"
 ACTIONS = {
@@ -49,8 +50,9 @@ def commands(name: str) -> list[str]:
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs a shell")
 @pytest.mark.parametrize("name", ["github-actions.yml", "gitlab-ci.yml"])
-def test_its_commands_run(name: str, pytester: pytest.Pytester, real_config: Write) -> None:
-    real_config(radii=[0.1])
+def test_its_commands_run(name: str, pytester: pytest.Pytester, write_config: Write) -> None:
+    pytester.makeconftest(FAKE)
+    write_config(radii=[0.1])
     environment = {
         **os.environ,
         "LINEARITY_CONFIG": "gate.yaml",

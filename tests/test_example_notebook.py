@@ -9,6 +9,7 @@ from pathlib import Path
 import nbformat
 import notebook
 import pytest
+from conftest import Once
 
 NUMBER = re.compile(r"(?<![\w.])-?\d[\d,]*(?:\.\d+)?(?:e[+-]\d+)?")
 COMMITTED = notebook.read()
@@ -16,13 +17,17 @@ CODE = [place for place, cell in enumerate(COMMITTED.cells) if cell.cell_type ==
 
 
 @pytest.fixture(scope="module")
-def fresh(tmp_path_factory: pytest.TempPathFactory) -> nbformat.NotebookNode:
+def fresh(tmp_path_factory: pytest.TempPathFactory, once: Once) -> nbformat.NotebookNode:
     """The notebook executed in an empty folder that has the example's checkpoints."""
-    folder = tmp_path_factory.mktemp("notebook")
-    (folder / "arithmetic").symlink_to(notebook.EXAMPLES / "arithmetic")
-    found = notebook.executed(COMMITTED, folder)
-    assert [path.name for path in folder.iterdir()] == ["arithmetic"]
-    return found
+
+    def execute() -> str:
+        folder = tmp_path_factory.mktemp("notebook")
+        (folder / "arithmetic").symlink_to(notebook.EXAMPLES / "arithmetic")
+        found = notebook.executed(COMMITTED, folder)
+        assert [path.name for path in folder.iterdir()] == ["arithmetic"]
+        return str(nbformat.writes(found))
+
+    return nbformat.reads(once("notebook", execute), as_version=4)
 
 
 def printed(cell: nbformat.NotebookNode) -> str:

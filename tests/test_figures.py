@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -44,11 +45,16 @@ def example(name: str, **keys: object) -> Config:
     return load_config(EXAMPLES / name, overrides)
 
 
+@cache
+def analysed(name: str) -> Analysis:
+    """A few pairs of an example."""
+    return Analysis(example(name, num_directions=2, max_samples=5, batch_size=3))
+
+
 @pytest.mark.parametrize("name", ["linearity.yaml", "anomalous.yaml"])
 def test_the_examples_figures_are_those_of_brute_force(name: str) -> None:
-    config = example(name, num_directions=2, max_samples=5, batch_size=3)
-    analysis = Analysis(config)
-    report, truth = analysis.report, truth_of(analysis)
+    analysis = analysed(name)
+    config, report, truth = analysis.config, analysis.report, truth_of(analysis)
     error, cosine = truth.relative_error(config.radii), truth.cosine_similarity(config.radii)
     # What `precision: auto` promises: 1% or 1e-4, of every pair.
     close = {"rtol": 1e-2, "atol": 1e-4}
@@ -67,10 +73,10 @@ def test_the_examples_figures_are_those_of_brute_force(name: str) -> None:
 
 
 def test_the_verdicts_of_the_examples() -> None:
-    healthy = Analysis(example("linearity.yaml", num_directions=4, max_samples=8)).report
+    healthy = analysed("linearity.yaml").report
     assert healthy.passed
     assert healthy.linearity_radius == 3.0
-    anomalous = Analysis(example("anomalous.yaml", num_directions=4, max_samples=8)).report
+    anomalous = analysed("anomalous.yaml").report
     assert not anomalous.passed
     assert "mean relative error" in str(anomalous.at(3.0).reason)
     assert anomalous.linearity_radius is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import product
 
 import pytest
@@ -145,27 +146,44 @@ def test_a_gap_below_the_linearity_radius_fails(
 RADII = (0.1, 0.3, 1.0)
 
 
-@pytest.mark.parametrize("least", [None, *RADII])
 def test_a_run_passes_exactly_when_its_report_says_so(
-    least: float | None,
     pytester: pytest.Pytester,
     write_config: Write,
     fixed: type[FixedAnalysis],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for complies in product([True, False], repeat=len(RADII)):
-        fixed.figures = {
-            r: (0.1 if ok else 0.5, 0.99) for r, ok in zip(RADII, complies, strict=True)
-        }
-        write_config(radii=list(RADII), min_linearity_radius=least)
-        everything = pytester.runpytest("--linearity-config", "gate.yaml")
-        verdict = pytester.runpytest("--linearity-config", "gate.yaml", "-k", "linearity_radius")
-        figures = [
+    """Whichever radii comply and whichever is required, each in a gate of its own."""
+    complying = {str(number): c for number, c in enumerate(product([True, False], repeat=3))}
+
+    def figures(analysis: FixedAnalysis) -> dict[float, tuple[float, float]]:
+        complies = complying[analysis.config.model_name_or_path]
+        return {r: (0.1 if ok else 0.5, 0.99) for r, ok in zip(RADII, complies, strict=True)}
+
+    monkeypatch.setattr(fixed, "figures", property(figures))
+    passed = {}
+    for least, (checkpoint, complies) in product([None, *RADII], complying.items()):
+        name = f"at-least-{least}-{checkpoint}.yaml"
+        write_config(
+            name, model_name_or_path=checkpoint, radii=list(RADII), min_linearity_radius=least
+        )
+        found = [
             RadiusFigures(r, None, None, None, None, None, "float32", ok)
             for r, ok in zip(RADII, complies, strict=True)
         ]
-        passed = passes(figures, least)
-        assert (everything.ret == 0) == passed
-        assert (verdict.ret == 0) == passed
+        passed[name] = passes(found, least)
+
+    def gates(names: Iterable[str]) -> list[str]:
+        return [f"--linearity-config={name}" for name in names]
+
+    good = [name for name, well in passed.items() if well]
+    assert 0 < len(good) < len(passed) == 32
+    for selection in ((), ("-k", "linearity_radius")):
+        result = pytester.runpytest(*gates(passed), "-v", *selection)
+        rows = [line.split() for line in result.outlines if ".yaml::" in line]
+        failed = {row[0].partition("::")[0] for row in rows if row[1] == "FAILED"}
+        assert failed == passed.keys() - set(good)
+        assert result.ret == 1
+        assert pytester.runpytest(*gates(good), *selection).ret == 0
 
 
 def test_a_bug_shows_one_traceback_and_is_not_tried_again(

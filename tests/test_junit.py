@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import FixedAnalysis, Write
+from conftest import FixedAnalysis, Run, Write
 from fakes import FAKE
 from jenkins import faults
 from junitparser import JUnitXml
@@ -122,11 +122,11 @@ def test_durations_add_up_to_the_time_that_measuring_took(
     assert sum(others) < seconds
 
 
-def test_under_xdist(pytester: pytest.Pytester, write_config: Write) -> None:
+def test_under_xdist(pytester: pytest.Pytester, write_config: Write, run_workers: Run) -> None:
     slow = "self.progress(1, 2)"
     pytester.makeconftest(FAKE.replace(slow, f"time.sleep(2); {slow}"))
     write_config()
-    result = pytester.runpytest_subprocess(
+    result = run_workers(
         GATE, JUNIT, "-n2", "--linearity-junit-properties=suite", "-p", "no:cacheprovider"
     )
     result.assert_outcomes(passed=2, failed=2)

@@ -8,7 +8,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from conftest import Write
+from conftest import Run, Write
 from fakes import FAKE
 from jsonschema import Draft202012Validator
 
@@ -211,11 +211,11 @@ class TestHook:
         assert 0 < figures["mean"] < 1
 
     def test_workers_of_xdist_hear_it_too(
-        self, pytester: pytest.Pytester, write_config: Write
+        self, pytester: pytest.Pytester, write_config: Write, run_workers: Run
     ) -> None:
         pytester.makeconftest(FAKE + HOOK)
         write_config(metrics=["largest_error"], radii=[0.1])
-        result = pytester.runpytest_subprocess(GATE, "-n2", "-p", "no:cacheprovider")
+        result = run_workers(GATE, "-n2", "-p", "no:cacheprovider")
         result.assert_outcomes(passed=2)
 
     def test_is_heard_only_for_what_is_not_built_in(

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from conftest import FixedAnalysis, Write
+from conftest import FixedAnalysis, Run, Write
 from fakes import FAKE
 
 from pytest_linearity.errors import CheckpointError
@@ -19,14 +18,28 @@ CREATE = "--linearity-baseline-missing=create"
 FIGURES = {0.1: (0.02, 0.999), 0.3: (0.06, 0.99)}
 
 
+@pytest.fixture(scope="module")
+def left() -> dict[str, str]:
+    """What the first run of `gate` has left, by the file's name; for the tests after the first."""
+    return {}
+
+
 @pytest.fixture
 def gate(
-    pytester: pytest.Pytester, write_config: Write, fixed: type[FixedAnalysis]
+    pytester: pytest.Pytester,
+    write_config: Write,
+    fixed: type[FixedAnalysis],
+    left: dict[str, str],
 ) -> type[FixedAnalysis]:
     """A gate of two radii that passes, and its baseline `old.json` with the same figures."""
     fixed.figures = FIGURES
     write_config(radii=[0.1, 0.3], baseline="old.json")
-    assert pytester.runpytest(GATE, CREATE).ret == 0
+    if not left:
+        assert pytester.runpytest(GATE, CREATE).ret == 0
+        left.update({path.name: path.read_text() for path in pytester.path.glob("*.json")})
+        assert left.keys() == {"old.json", "linearity_report.json"}
+    for name, text in left.items():
+        (pytester.path / name).write_text(text)
     fixed.measured = 0
     return fixed
 
@@ -373,17 +386,15 @@ class TestRealCheckpoint:
 
 class TestXdist:
     @pytest.fixture
-    def run(self, pytester: pytest.Pytester, write_config: Write) -> Callable[..., Any]:
+    def run(self, pytester: pytest.Pytester, write_config: Write, run_workers: Run) -> Run:
         pytest.importorskip("xdist")
         pytester.makeconftest(FAKE)
         for name in ("checkpoint-1", "checkpoint-2"):
             pytester.mkdir(name)
         write_config(radii=[0.1], model_name_or_path="checkpoint-*", baseline="kept/")
-        return lambda *arguments: pytester.runpytest_subprocess(GATE, "-n2", *arguments)
+        return lambda *arguments: run_workers(GATE, "-n2", *arguments)
 
-    def test_one_baseline_for_all_processes(
-        self, run: Callable[..., pytest.RunResult], pytester: pytest.Pytester
-    ) -> None:
+    def test_one_baseline_for_all_processes(self, run: Run, pytester: pytest.Pytester) -> None:
         run(CREATE).assert_outcomes(passed=4, skipped=4)
         for path in pytester.path.glob("measured-*"):
             path.unlink()

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import FixedAnalysis, Write
+from conftest import FixedAnalysis, Run, Write
 from fakes import FAKE
 
 GATE = "--linearity-config=gate.yaml"
@@ -124,11 +124,11 @@ def test_reports_of_the_fixtures_config(
 
 
 def test_several_checkpoints_in_worker_processes(
-    pytester: pytest.Pytester, write_config: Write
+    pytester: pytest.Pytester, write_config: Write, run_workers: Run
 ) -> None:
     pytester.makeconftest(FAKE)
     write_config(model_name_or_path=["one", "two", "broken"], radii=[0.1])
-    result = pytester.runpytest_subprocess(GATE, *ALL, "-n2", "-p", "no:cacheprovider")
+    result = run_workers(GATE, *ALL, "-n2", "-p", "no:cacheprovider")
     result.assert_outcomes(passed=4, failed=2)
     assert written(pytester.path) == {"s.md", "r.html", "p.svg", "p-one.svg", "p-two.svg"}
     summary = (pytester.path / "s.md").read_text()

@@ -8,18 +8,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Write, heed_sigint
+from conftest import Run, Write, heed_sigint
 from fakes import FAKE
 from junitparser import JUnitXml
 from test_plugin_run import properties
 
 GATE = "--linearity-config=gate.yaml"
-Run = Callable[..., pytest.RunResult]
 MODES = ("load", "loadscope", "loadfile", "loadgroup", "worksteal", "each")
 
 
@@ -36,13 +34,17 @@ def measured(pytester: pytest.Pytester) -> list[str]:
 
 
 @pytest.fixture
-def run(pytester: pytest.Pytester) -> Run:
-    """Runs pytest in a process of its own."""
+def run(run_workers: Run) -> Run:
+    """Runs pytest without a cache."""
+    return lambda *arguments: run_workers(*arguments, "-p", "no:cacheprovider")
 
-    def start(*arguments: str) -> pytest.RunResult:
-        return pytester.runpytest_subprocess(*arguments, "-p", "no:cacheprovider")
 
-    return start
+@pytest.fixture
+def run_whole(pytester: pytest.Pytester) -> Run:
+    """The same, all of it in processes of their own."""
+    return lambda *arguments: pytester.runpytest_subprocess(
+        *arguments, "-p", "no:cacheprovider", "-p", "no:hypothesispytest"
+    )
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -107,8 +109,8 @@ def test_the_result_equals_the_run_without_it(
     )
     found = []
     options = [".", GATE, "--junitxml=junit.xml", "-rP"]
-    for start, distribution in ((pytester.runpytest_inprocess, "-n0"), (run, "-n2")):
-        result = start(*options, distribution)
+    for distribution in ("-n0", "-n2"):
+        result = run(*options, distribution)
         result.assert_outcomes(passed=4, failed=2)
         [errors] = [line for line in result.outlines if line.startswith("ERRORS")]
         table = [line for line in result.outlines if " ± " in line]
@@ -134,9 +136,11 @@ class TestMistakes:
         assert "created" not in result.stdout.str()
         result.stderr.fnmatch_lines(["ERROR: gate.yaml: radii: *"])
 
-    def test_in_the_checkpoint(self, pytester: pytest.Pytester, gate: Write, run: Run) -> None:
+    def test_in_the_checkpoint(
+        self, pytester: pytest.Pytester, gate: Write, run_whole: Run
+    ) -> None:
         gate(model_name_or_path="broken")
-        self.refused(run(GATE, "-n2"), "broken: it is broken")
+        self.refused(run_whole(GATE, "-n2"), "broken: it is broken")
         assert measured(pytester) == ["broken"]
         assert not list(pytester.path.glob("*.json"))
 
@@ -169,10 +173,10 @@ class TestMistakes:
 
 
 def test_a_worker_that_is_killed_while_it_measures_hangs_nobody(
-    pytester: pytest.Pytester, gate: Write, run: Run
+    pytester: pytest.Pytester, gate: Write, run_whole: Run
 ) -> None:
     gate(model_name_or_path=["deadly", "one"], radii=[0.1])
-    result = run(GATE, "-n2", "--dist=loadscope")
+    result = run_whole(GATE, "-n2", "--dist=loadscope")
     assert result.ret == 1
     assert measured(pytester) == ["deadly", "one"]
     result.stdout.fnmatch_lines(["*worker 'gw?' crashed while running 'gate.yaml::deadly::*"])
@@ -209,23 +213,27 @@ def test_control_c_ends_those_that_measure_and_those_that_wait(
     assert not list(pytester.path.glob("pytest-linearity-*"))  # nothing shared is left
 
 
+def said_once(result: pytest.RunResult) -> bool:
+    """Whether a misspelt key was warned about by one process."""
+    return result.stdout.str().count("ConfigWarning: gate.yaml: ") == 1
+
+
 def test_warnings_are_said_once(pytester: pytest.Pytester, gate: Write, run: Run) -> None:
     gate(cos_treshold=0.9, radii=[0.1])
     pytester.makepyfile("def test_own(linearity_report): pass")
-    for options in ([GATE], ["-o", "linearity_config=gate.yaml"]):
-        result = run(".", *options, "-n2")
-        assert result.ret == 0
-        assert result.stdout.str().count("ConfigWarning: gate.yaml: ") == 1
-        for left in pytester.path.glob("measured-*"):
-            left.unlink()
+    result = run(".", GATE, "-n2")
+    assert result.ret == 0
+    assert said_once(result)
 
 
 def test_the_fixtures_alone(pytester: pytest.Pytester, gate: Write, run: Run) -> None:
-    gate(model_name_or_path="one", radii=[0.1, 0.3])
+    gate(model_name_or_path="one", radii=[0.1, 0.3], cos_treshold=0.9)
     pytester.makepyfile("def test_own(linearity_result): assert linearity_result.complies")
     options = ["-o", "linearity_config=gate.yaml", "-n2", "--linearity-report=out.json"]
     result = run(*options)
-    result.assert_outcomes(passed=2)
+    result.assert_outcomes(passed=2, warnings=1)
+    assert result.ret == 0
+    assert said_once(result)
     assert measured(pytester) == ["one"]
     result.stdout.fnmatch_lines(["*linearity radius 0.3*", "report: out.json"])
     assert json.loads((pytester.path / "out.json").read_text())["passed"] is True

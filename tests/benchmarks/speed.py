@@ -36,7 +36,7 @@ def speed_rows() -> list[Row]:
     work = llama(hidden=1024, layers=6, mlp=4096, vocabulary=8192, prompts=8, length=64)
     rows = _rows(work, "hidden 1024, 6 layers, full", (0.1, 0.3, 1.0), "full", "≥ 3.0", ideal=True)
     ten = tuple(0.1 * 1.5**i for i in range(10))
-    rows += _rows(work, "the same, 10 radii", ten, "full", "≥ 3.8", repeats=1)
+    rows += _rows(work, "the same, 10 radii", ten, "full", "≥ 3.8")
     deep = llama(hidden=512, layers=24, mlp=2048, vocabulary=8192, prompts=8, length=64)
     scope = "last_blocks:1"
     rows += _rows(deep, f"hidden 512, 24 layers, {scope}", (0.1, 0.3, 1.0), scope, "≥ 15")
@@ -51,14 +51,13 @@ def _rows(
     target: str,
     *,
     ideal: bool = False,
-    repeats: int = REPEATS,
 ) -> list[Row]:
     """Literal, ideal and ours in turn, so that a machine that drifts drifts for all."""
     directions = Directions(work.model, K, scope=scope)
     forwards = 1 + 2 * K + K * len(radii)
     literal, least, ours = [], [], []
     _forward_seconds(work, 2)
-    for _ in range(repeats):
+    for _ in range(REPEATS):
         literal.append(literal_seconds(work, directions, radii, LITERAL_PAIRS))
         before = _forward_seconds(work, 5)
         ours.append(_our_seconds(work, directions, radii))

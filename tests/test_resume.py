@@ -295,6 +295,19 @@ class TestJournal:
         assert but_for_environment(first) == but_for_environment(second)
         assert second["environment"]["journal"]["damaged"] == 1
 
+    def test_of_each_arithmetic_by_itself(self, gate: Any) -> None:
+        """A verdict that rounding could turn is reached in float64, of which there is nothing."""
+        keys = ("--linearity-set=precision=auto", "--linearity-set=radii=[0.1]")
+        coarse = gate(*keys)["metrics"]["0.1"]
+        near = coarse["mean_relative_error"] + 0.9 * coarse["noise_floor"]
+        found = gate(*keys, f"--linearity-set=relerr_threshold={near}")
+        assert [coarse["precision"], found["metrics"]["0.1"]["precision"]] == [
+            "float32",
+            "float64",
+        ]
+        assert found["environment"]["journal"]["read"] == 6
+        assert found["environment"]["evaluations"] > 0
+
     def test_of_other_limits_is_of_the_same(self, gate: Any) -> None:
         gate()
         found = gate("--linearity-set=relerr_threshold=4")

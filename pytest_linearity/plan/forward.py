@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pytest_linearity.plan.rehearsal import Rehearsal
+from pytest_linearity.selections import Selections
 from pytest_linearity.trial import TAIL_CANDIDATES
 
 TOKENS = 16
@@ -67,11 +68,12 @@ def follow(model: nn.Module) -> Forward:
     Raises:
         Exception: Whatever the forward raises.
     """
-    whole = Rehearsal(model, dual=False)
-    rehearse(model, whole, prompts=1, length=TOKENS)
+    whole, selections = Rehearsal(model, dual=False), Selections()
+    with selections:
+        rehearse(model, whole, prompts=1, length=TOKENS)
     rows = [use.rows for use in whole.uses]
     # A router's choices could depend on what is left out.
-    candidates = range(len(rows))[-TAIL_CANDIDATES:] if {*rows} <= {1, TOKENS} else ()
+    candidates = () if selections.chosen else range(len(rows))[-TAIL_CANDIDATES:]
     tail = {at for at in candidates if rows[at] == TOKENS and _ends_there(model, at)}
     return Forward(
         tuple(

@@ -33,9 +33,11 @@ GATE = "--linearity-config=gate.yaml"
 SMALL = {"prompts": ["1+1=", "The sky is", "abc"], "radii": [0.01, 0.1], "cos_threshold": -1}
 PREFIX = "You are a patient teacher of arithmetic. "
 PAUSE = """
-import os, time
+import os, signal, time
 from pathlib import Path
 from pytest_linearity.passes import Pass
+
+signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 def paused(self, *arguments):
     Path(f"pid-{os.environ['RANK']}").write_text(str(os.getpid()))
@@ -47,7 +49,7 @@ def pytest_unconfigure():
 
 Pass._run_round = paused
 """
-"""For a `conftest.py`: every rank stays in the middle of measuring."""
+"""For a `conftest.py`: ranks, as in the background of a shell, that stay in the middle of measuring."""
 
 NOTED = """
 import os

@@ -49,6 +49,8 @@ def _product(first: Any, second: Any, **more: Any) -> Any:
         return make_dual(a * b, da * b)
     if da is None:
         return make_dual(a * b, a * db)
+    if a.shape != b.shape:
+        return NotImplemented
     return make_dual(a * b, (da * b).addcmul_(a, db))
 
 

@@ -61,12 +61,12 @@ class Membership:
         self._watch = Watch(place.rank, place.size - 1 if place.rank == 0 else 1, self._lost)
         self.ranks = Ranks(place, self._watch)
         self._destroys = not dist.is_initialized()
+        signal.signal(signal.SIGTERM, self._terminate)
         try:
             self.ranks.group = self._group()
         except (RuntimeError, OSError, ValueError) as error:
             first = str(error).splitlines()[0]
             raise RanksError(f"rank {place.rank} of {place.size} cannot join: {first}") from None
-        signal.signal(signal.SIGTERM, self._terminate)
         self.ranks.hosts = tuple(self.ranks.exchange("joining", socket.gethostname()))
         enter(self.ranks)
 
@@ -129,9 +129,8 @@ class Membership:
             self._stderr.write(f"\nERROR: {message}\n")
             self._stderr.flush()
         self._told(message)
-        if not self._interrupted:
-            self._interrupted = True
-            _thread.interrupt_main()
+        # Not by SIGINT, which what runs in the background of a shell ignores.
+        _thread.interrupt_main(signal.SIGTERM)
         threading.Thread(target=self._end_anyway, daemon=True).start()
 
     def _end_anyway(self) -> None:
@@ -140,7 +139,7 @@ class Membership:
             os._exit(UNUSABLE)
 
     def _terminate(self, number: int, frame: FrameType | None) -> None:
-        """SIGTERM, which torchrun sends to all others when one has died: which one?"""
+        """SIGTERM, sent by torchrun to all others when one has died (which one?), or by a loss."""
         self._watch.await_loss(_NOTICED)
         if not self._interrupted:
             self._interrupted = True

@@ -49,7 +49,7 @@ def pytest_unconfigure():
 
 Pass._run_round = paused
 """
-"""For a `conftest.py`: ranks, as in the background of a shell, that stay in the middle of measuring."""
+"""For a `conftest.py`: ranks that measure for ever, as in the background of a shell."""
 
 NOTED = """
 import os

@@ -12,7 +12,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from pytest_linearity import Directions, measure
 from pytest_linearity.calibration import calibrate
 from pytest_linearity.differences import extrapolate, steps
-from pytest_linearity.lockstep import Evaluation, Lockstep, products, supply
+from pytest_linearity.lockstep import Evaluation, Lockstep, products, supply, workers
 from pytest_linearity.lockstep.dual import unpack_dual
 from pytest_linearity.lockstep.evaluation import Coroutine
 from pytest_linearity.lockstep.tail import Site, Tail
@@ -116,7 +116,7 @@ def test_slices_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = Lockstep(model, [lambda: model(x)], Directions(model, 2), EXACT)
     found: list[dict[Evaluation, Tensor]] = [{}, {}]
     whole.run(ALL, found[0].__setitem__)
-    monkeypatch.setattr(supply, "_SLICE_ENTRIES", 1000)
+    monkeypatch.setattr(workers, "_SLICE_ENTRIES", 1000)
     whole.run(ALL, found[1].__setitem__)
     for evaluation in ALL:
         # Other shapes of the same products: rounding of float64.

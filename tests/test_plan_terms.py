@@ -23,6 +23,7 @@ from pytest_linearity.plan.stages import Stage, refinements, stages_of
 from pytest_linearity.plan.workload import Batch, Workload
 
 HIDDEN, MLP, VOCABULARY = 8, 12, 40
+CPU = torch.device("cpu")
 KEYS_VALUES = 2 * HIDDEN * HIDDEN
 BLOCK = 2 * KEYS_VALUES + 3 * HIDDEN * MLP
 ALL_TOKENS = BLOCK + KEYS_VALUES
@@ -71,6 +72,7 @@ class Rates:
 
     def __init__(self, costly: str) -> None:
         self._costly = costly
+        self.device = CPU
 
     def __getattr__(self, name: str) -> Any:
         costs = name == self._costly
@@ -215,11 +217,21 @@ def test_bisections(radii: tuple[float, ...], more: int) -> None:
 
 
 class TestMemory:
-    def test_slices(self) -> None:
-        """W twice, their sum, and what is drawn for each of the directions; in float64 rδ, too."""
-        assert slices(torch.float32, 1, 1000) == (3 + 1) * 4 * 1000
-        assert slices(torch.float32, 5, 1000) == (3 + 5) * 4 * 1000
-        assert slices(torch.float64, 1, 1000) == 3 * 8 * 1000 + 4 * 1000 + 8 * 1000
+    @pytest.mark.parametrize("threads", [1, 3])
+    def test_slices(self, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        """For each thread W, what is drawn, and their sum; in float64 what is drawn twice."""
+        monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+        assert slices(torch.float32, CPU, 1000) == threads * 3 * 4 * 1000
+        assert slices(torch.float64, CPU, 1000) == threads * (3 * 8 + 4) * 1000
+        assert slices(torch.float32, torch.device("cuda"), 1000) == 3 * 4 * 1000
+
+    def test_slices_have_a_largest_size(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """However large the matrix, and all threads' together however many there are."""
+        found = []
+        for threads in (1, 8, 16, 64):
+            monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+            found.append(slices(torch.float32, CPU, 10**9) / (3 * 4 << 20))
+        assert found == [1, 8, 8, 8]
 
     def test_a_direction_of_an_embedding_is_drawn_in_blocks(self) -> None:
         from pytest_linearity.directions import block_rows
@@ -230,18 +242,18 @@ class TestMemory:
 
     def peak(self, model: nn.Module, forward: Forward, stage: Stage, workload: Workload) -> int:
         holding = holding_of(model, Batch(2, 40))
-        return peak_of(stage, forward, holding, workload, 1000)
+        return peak_of(stage, forward, holding, workload, CPU, 1000)
 
     def test_derivatives_and_slices_come_on_top(self, model: nn.Module, forward: Forward) -> None:
         """Of all batches, while the evaluations under way are those of a round."""
         holding = holding_of(model, Batch(2, 40))
-        found = peak_of(STAGE, forward, holding, WORKLOAD, 1000)
-        larger = peak_of(STAGE, forward, holding, WORKLOAD, 2000)
-        assert larger - found == slices(torch.float32, 2, 2000) - slices(torch.float32, 2, 1000)
+        found = peak_of(STAGE, forward, holding, WORKLOAD, CPU, 1000)
+        larger = peak_of(STAGE, forward, holding, WORKLOAD, CPU, 2000)
+        assert larger - found == slices(torch.float32, CPU, 2000) - slices(torch.float32, CPU, 1000)
 
     def test_it_grows_with_tokens_and_width(self, model: nn.Module, forward: Forward) -> None:
-        base = slices(torch.float32, 2, 1000) + 2 * PROMPTS * VOCABULARY * 4
-        wide = slices(torch.float64, 2, 1000) + 2 * PROMPTS * VOCABULARY * 8
+        base = slices(torch.float32, CPU, 1000) + 2 * PROMPTS * VOCABULARY * 4
+        wide = slices(torch.float64, CPU, 1000) + 2 * PROMPTS * VOCABULARY * 8
         one = self.peak(model, forward, STAGE, WORKLOAD) - base
         exact = replace(STAGE, dtype=torch.float64)
         assert self.peak(model, forward, exact, WORKLOAD) - wide == pytest.approx(2 * one, rel=1e-3)
@@ -258,8 +270,8 @@ class TestMemory:
         holding = Holding(Batch(2, 40), [plain], [dual])
         held = 7 * 1_000_000 + 2 * 2_000_000 + 9 * 80 * HIDDEN * 4
         expected = held * TOKENS / 80 + 700_000 + 2 * PROMPTS * VOCABULARY * 4
-        found = peak_of(STAGE, forward, holding, WORKLOAD, 1000)
-        assert found == pytest.approx(expected + slices(torch.float32, 2, 1000), rel=1e-6)
+        found = peak_of(STAGE, forward, holding, WORKLOAD, CPU, 1000)
+        assert found == pytest.approx(expected + slices(torch.float32, CPU, 1000), rel=1e-6)
 
     def test_logits_are_there_twice(self, model: nn.Module) -> None:
         """Where the vocabulary is wide, nothing else counts."""
@@ -272,7 +284,7 @@ class TestMemory:
         )
         wide = skeleton(declared, trust_remote_code=False)
         workload = replace(WORKLOAD, batches=(Batch(2, 2),))
-        found = peak_of(STAGE, follow(wide), holding_of(wide, Batch(2, 2)), workload, 1000)
+        found = peak_of(STAGE, follow(wide), holding_of(wide, Batch(2, 2)), workload, CPU, 1000)
         logits = 2 * 40_000 * 4
-        expected = 2 * logits * (1 + 2 * 3 + 2) + 2 * logits + slices(torch.float32, 2, 1000)
+        expected = 2 * logits * (1 + 2 * 3 + 2) + 2 * logits + slices(torch.float32, CPU, 1000)
         assert found == expected

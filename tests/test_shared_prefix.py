@@ -169,15 +169,15 @@ def test_flips_in_the_prefix_count_for_every_prompt() -> None:
 def rows(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[tuple[Evaluation, int]]]:
     """Notes how many rows every product has, by matrix."""
     found: dict[str, list[tuple[Evaluation, int]]] = {}
-    take = supply.take
+    plain = supply.method_for
 
-    def noted(products: Sequence, slices: object) -> None:
+    def noted(products: Sequence) -> object:
         for product in products:
             name = product.coroutine.request.name
             found.setdefault(name, []).append((product.coroutine.evaluation, len(product.x)))
-        take(products, slices)
+        return plain(products)
 
-    monkeypatch.setattr(supply, "take", noted)
+    monkeypatch.setattr(supply, "method_for", noted)
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -97,11 +98,13 @@ def rows_of(
 
 
 def _run_all(jobs: list[Job]) -> None:
-    """Run on all processors."""
-    if len(jobs) <= 2:
+    """Run on all processors that torch would use in this thread."""
+    threads = torch.get_num_threads()
+    if len(jobs) <= 2 or threads == 1:
         return _run(jobs)
-    share = -(-len(jobs) // max(1, torch.get_num_threads()))
-    for _ in _pool().map(_run, [jobs[at : at + share] for at in range(0, len(jobs), share)]):
+    share = -(-len(jobs) // threads)
+    pool = _pool(os.getpid(), threads)
+    for _ in pool.map(_run, [jobs[at : at + share] for at in range(0, len(jobs), share)]):
         pass
     return None
 
@@ -114,5 +117,6 @@ def _run(jobs: list[Job]) -> None:
 
 
 @cache
-def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(torch.get_num_threads(), thread_name_prefix="linearity-directions")
+def _pool(process: int, threads: int) -> ThreadPoolExecutor:
+    """`process` is asked for as a forked process has no threads but one."""
+    return ThreadPoolExecutor(threads, "linearity-directions")

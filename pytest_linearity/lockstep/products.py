@@ -2,33 +2,82 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from itertools import groupby
+from threading import Lock
 
 import torch
 from torch import Tensor
 
+from pytest_linearity.directions import Part, rows_of
 from pytest_linearity.lockstep.dual import unpack_dual
 from pytest_linearity.lockstep.evaluation import Coroutine
 from pytest_linearity.lockstep.requests import ProductRequest
 from pytest_linearity.lockstep.tail import Tail, spread
+from pytest_linearity.lockstep.workers import Bench, Task
 
 FEW_ROWS = 32
 """Up to so many rows per evaluation W + rδ is not formed: forming it would cost more than a second
 product."""
 
 
-@dataclass(frozen=True)
 class Slice:
-    """Some rows of a matrix W."""
+    """Some rows of a matrix W, and the directions' parts of them, made by who needs them."""
 
-    columns: slice
-    """The columns of the product that come from them."""
-    value: Tensor
-    """The rows of W, float Tensor [rows, in]."""
-    delta: Callable[[int | None], Tensor | None]
-    """A direction's part of these rows, drawn when asked for; None where it does not move W."""
+    def __init__(
+        self,
+        columns: slice,
+        rows: slice,
+        stored: Tensor,
+        parts: Mapping[int, Part],
+        dtype: torch.dtype,
+        device: torch.device,
+    ) -> None:
+        """Nothing is made yet.
+
+        Args:
+            columns: The columns of the product that come from these rows.
+            rows: Which rows of W.
+            stored: Their values, Tensor [rows, in] in any dtype.
+            parts: What the directions that move W make of it.
+            dtype: Floating dtype of the product.
+            device: Where it is taken.
+        """
+        self.columns = columns
+        self._rows = rows
+        self._stored = stored
+        self._parts = parts
+        self._dtype = dtype
+        self._device = device
+        self._value: Tensor | None = None
+        self._lock = Lock()
+
+    def value(self) -> Tensor:
+        """The rows of W, float Tensor [rows, in]: the same for all threads."""
+        with self._lock:
+            if self._value is None:
+                self._value = self._stored.to(self._device).to(self._dtype)
+            return self._value
+
+    def delta(self, direction: int | None, bench: Bench) -> Tensor | None:
+        """A direction's part of these rows, drawn anew; None where it does not move W.
+
+        Returns:
+            Float Tensor [rows, in], valid until the bench is used for another.
+        """
+        part = None if direction is None else self._parts.get(direction)
+        if part is None:
+            return None
+        start, stop = self._rows.start, self._rows.stop
+        # Draw blocks are made whole.
+        size = (stop - start + 2 * part.block) * part.width
+        memory = bench.room("drawn", (size,), torch.float32, torch.device("cpu"))
+        drawn = rows_of([part], start, stop, out=memory)[0].to(self._device)
+        if drawn.dtype == self._dtype:
+            return drawn
+        return bench.room("delta", tuple(drawn.shape), self._dtype, self._device).copy_(drawn)
 
 
 class Product:
@@ -116,40 +165,55 @@ def _room(size: tuple[int, int], dtype: torch.dtype, device: torch.device) -> Te
     return flat[: rows * width].view(size)
 
 
-def take(products: Sequence[Product], slices: Iterator[Slice]) -> None:
-    """Take all products, slice by slice; sorted by direction, and within by step."""
+class Method(ABC):
+    """How all products with one matrix are taken; sorted by direction, and within by step."""
+
+    per_slice: int
+    """Tasks that each slice makes."""
+
+    @abstractmethod
+    def tasks(self, part: Slice) -> Iterator[Task]:
+        """What there is to do with a slice, in any order and at the same time."""
+
+    def finish(self) -> None:
+        """Told when all has been done."""
+        return
+
+
+def method_for(products: Sequence[Product]) -> Method:
+    """The quicker method for these products."""
     few = max(len(product.x) for product in products) <= FEW_ROWS
-    method = _Stacked(products) if few else _Formed(products)
-    for part in slices:
-        method.take(part)
-    method.finish()
+    return _Stacked(products) if few else _Formed(products)
 
 
-class _Formed:
+class _Formed(Method):
     """For many rows: W + rδ is formed where it is multiplied."""
 
     def __init__(self, products: Sequence[Product]) -> None:
-        self._products = products
-        # One piece of memory, used again and again: fresh pages cost more than the sum.
-        self._scratch: Tensor | None = None
+        self._along = [
+            (direction, list(group))
+            for direction, group in groupby(products, lambda product: product.direction)
+        ]
+        self.per_slice = len(self._along)
 
-    def take(self, part: Slice) -> None:
-        for direction, group in groupby(self._products, lambda product: product.direction):
-            delta = part.delta(direction)
-            for step, same in groupby(group, lambda product: product.step):
-                value = part.value
-                if step is not None and delta is not None:
-                    value = torch.add(value, delta, alpha=step, out=self._like(value))
-                for product in same:
-                    _multiply(product, value, delta, part.columns)
+    def tasks(self, part: Slice) -> Iterator[Task]:
+        for direction, group in self._along:
+            yield partial(_take_along, direction, group, part)
 
-    def finish(self) -> None:
-        self._scratch = None
 
-    def _like(self, value: Tensor) -> Tensor:
-        if self._scratch is None or self._scratch.numel() < value.numel():
-            self._scratch = torch.empty_like(value).view(-1)
-        return self._scratch[: value.numel()].view(value.shape)
+def _take_along(
+    direction: int | None, products: Sequence[Product], part: Slice, bench: Bench
+) -> None:
+    """All products of one direction with a slice."""
+    value = part.value()
+    delta = part.delta(direction, bench)
+    for step, same in groupby(products, lambda product: product.step):
+        moved = value
+        if step is not None and delta is not None:
+            room = bench.room("moved", tuple(value.shape), value.dtype, value.device)
+            moved = torch.add(value, delta, alpha=step, out=room)
+        for product in same:
+            _multiply(product, moved, delta, part.columns)
 
 
 def _multiply(product: Product, value: Tensor, delta: Tensor | None, columns: slice) -> None:
@@ -170,11 +234,13 @@ def _multiply(product: Product, value: Tensor, delta: Tensor | None, columns: sl
         out.zero_()
 
 
-class _Stacked:
+class _Stacked(Method):
     """For few rows: x Wᵀ + r x δᵀ, with the rows of all evaluations stacked.
 
     W meets all of them in one product, and δ all of its direction's.
     """
+
+    per_slice = 1
 
     def __init__(self, products: Sequence[Product]) -> None:
         self._targets: list[Tensor] = []
@@ -194,10 +260,13 @@ class _Stacked:
         self._left = torch.cat(left)
         self._out = self._left.new_empty(len(self._left), products[0].width)
 
-    def take(self, part: Slice) -> None:
-        torch.mm(self._left, part.value.T, out=self._out[:, part.columns])
+    def tasks(self, part: Slice) -> Iterator[Task]:
+        yield partial(self._take, part)
+
+    def _take(self, part: Slice, bench: Bench) -> None:
+        torch.mm(self._left, part.value().T, out=self._out[:, part.columns])
         for direction, rows, along in self._along:
-            delta = part.delta(direction)
+            delta = part.delta(direction, bench)
             if delta is not None:
                 self._out[rows, part.columns].addmm_(along, delta.T)
 

@@ -1,8 +1,7 @@
 """Serving: one parameter, read once, for every evaluation that waits for it.
 
 The parameter is worked through in slices of rows that stay in the processor's cache: a slice is
-widened and moved once, each direction's part of it is drawn once, and all products with it are
-taken before the next slice is looked at.
+widened and moved once, and each direction's part of it is drawn once, where it is multiplied.
 """
 
 from __future__ import annotations
@@ -14,31 +13,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pytest_linearity.directions import DirectionSource, Part, block_rows, matrix_shape, rows_of
+from pytest_linearity.directions import DirectionSource, Part, block_rows, matrix_shape
 from pytest_linearity.lockstep.dual import make_dual
 from pytest_linearity.lockstep.evaluation import Coroutine, Evaluation
 from pytest_linearity.lockstep.order import Order, Reading, Rows
 from pytest_linearity.lockstep.prefetch import Prefetch
-from pytest_linearity.lockstep.products import Product, Slice, take
+from pytest_linearity.lockstep.products import Product, Slice, method_for
 from pytest_linearity.lockstep.requests import ProductRequest, Request, RowsRequest
 from pytest_linearity.lockstep.tail import Tail
-
-_SLICE_ENTRIES = 1 << 20
-"""Entries of a slice: a few MB, so that the slice, a direction's part of it and their sum stay in
-cache between being made and being multiplied."""
-
-_LARGEST_SLICE = 1 << 22
-"""Entries of a slice where there are few directions to draw for it."""
-
-DRAWN_ENTRIES = 1 << 23
-"""Entries of all directions that are drawn at once."""
+from pytest_linearity.lockstep.workers import Workers
 
 Served = Iterator[tuple[Coroutine, Any]]
-
-
-def slice_entries(drawn: int) -> int:
-    """Entries of a slice for which so many directions are drawn."""
-    return min(max(_SLICE_ENTRIES, DRAWN_ENTRIES // max(1, drawn)), _LARGEST_SLICE)
 
 
 class Supply:
@@ -78,7 +63,7 @@ class Supply:
         self._tails = tails or {}
         self._prefetch = prefetch
         self._order = order
-        self._memory = torch.empty(0, dtype=torch.float32)
+        self._workers = Workers(device)
 
     @property
     def names(self) -> list[str]:
@@ -159,7 +144,7 @@ class Supply:
             products.append(product)
             if evaluation.is_baseline:
                 baselines[evaluation.batch] = product
-        take(products, self._slices(request, products))
+        self._take(request, products)
         if request.bias is not None:
             self._add_biases(request.bias, products)
         for product in products:
@@ -172,55 +157,66 @@ class Supply:
         for coroutine in coroutines:
             yield coroutine, responses.pop()
 
-    def _slices(self, request: ProductRequest, products: Sequence[Product]) -> Iterator[Slice]:
-        """The matrix in slices, and with each the directions' parts of it."""
+    def _take(self, request: ProductRequest, products: Sequence[Product]) -> None:
+        """Take all products, slice by slice."""
+        method = method_for(products)
+        slices = self._slices(request, products, method.per_slice)
+        tasks = (task for part in slices for task in method.tasks(part))
+        self._workers.run(tasks, entries=self._entries(Rows(*request.key)))
+        method.finish()
+
+    def _slices(
+        self, request: ProductRequest, products: Sequence[Product], tasks: int
+    ) -> Iterator[Slice]:
+        """The matrix in slices, each of which makes so many tasks."""
         parts = self._parts(request.name, products)
         whole = Rows(*request.key)
         self._order.note(Reading(whole, sliced=True))
-        slices = self._sliced(whole, len(parts))
+        slices = self._sliced(whole, tasks)
         for place, rows in enumerate(slices):
-            after = chain(slices[place + 1 :], self._following(whole, len(parts)))
+            after = chain(slices[place + 1 :], self._following(whole, tasks))
             yield Slice(
-                columns=slice(rows.start - request.start, rows.stop - request.start),
-                value=self.place(self._prefetch.take(rows, after)),
-                delta=_Deltas(self, parts, rows.start, rows.stop),
+                slice(rows.start - request.start, rows.stop - request.start),
+                slice(rows.start, rows.stop),
+                self._prefetch.take(rows, after),
+                parts,
+                self._dtype,
+                self._device,
             )
 
-    def _sliced(self, whole: Rows, drawn: int) -> list[Rows]:
-        """Rows in slices, with so many directions to draw for each."""
+    def _sliced(self, whole: Rows, tasks: int) -> list[Rows]:
+        """Rows in slices, each of which makes so many tasks."""
         width = self._matrix(whole.name).shape[1]
         # A multiple of the draw blocks, so that none is drawn twice.
         block = block_rows(width)
-        step = max(1, slice_entries(drawn) // (width * block)) * block
+        entries = self._workers.slice_entries(self._entries(whole), tasks)
+        step = max(1, entries // (width * block)) * block
         return [
             Rows(whole.name, start, min(start + step, whole.stop))
             for start in range(whole.start, whole.stop, step)
         ]
 
-    def _following(self, whole: Rows, drawn: int) -> Iterator[Rows]:
+    def _entries(self, rows: Rows) -> int:
+        return int((rows.stop - rows.start) * self._matrix(rows.name).shape[1])
+
+    def _following(self, whole: Rows, tasks: int) -> Iterator[Rows]:
         """What will probably be read after these rows."""
         for reading in self._order.after(whole):
-            yield from self._sliced(reading.rows, drawn) if reading.sliced else [reading.rows]
+            yield from self._sliced(reading.rows, tasks) if reading.sliced else [reading.rows]
 
     def _add_biases(self, name: str, products: Sequence[Product]) -> None:
         bias = self._read(name, 0, 1).view(-1)
         parts = self._parts(name, products)
-        deltas = _Deltas(self, parts, 0, 1)
         for direction, group in groupby(products, lambda product: product.direction):
-            delta = deltas(direction)
+            part = None if direction is None else parts.get(direction)
+            delta = None if part is None else self.place(part.rows(0, 1)).view(-1)
             for product in group:
-                product.add_bias(bias, None if delta is None else delta.view(-1))
+                product.add_bias(bias, delta)
 
     def _parts(self, name: str, products: Sequence[Product]) -> dict[int, Part]:
         wanted = {product.direction for product in products}
         moving = [k for k in wanted if k is not None and self.moves(k, name)]
         return {k: self._directions.part(k, name) for k in moving}
-
-    def memory(self, entries: int) -> Tensor:
-        """Flat float32 memory on the CPU, used again and again: fresh pages are dear."""
-        if self._memory.numel() < entries:
-            self._memory = torch.empty(entries, dtype=torch.float32)
-        return self._memory
 
     def _matrix(self, name: str) -> Tensor:
         parameter = self._parameters[name]
@@ -234,37 +230,6 @@ class Supply:
         if not tensor.is_floating_point():
             return tensor.to(self._device)
         return tensor.to(self._device).to(self._dtype)
-
-
-class _Deltas:
-    """Directions' parts of the same rows, asked for in ascending order of direction.
-
-    Several are drawn at once: after a product the threads that took it stay awake for a few
-    milliseconds, and a short draw would spend all of its time competing with them.
-    """
-
-    def __init__(self, supply: Supply, parts: Mapping[int, Part], start: int, stop: int) -> None:
-        self._supply = supply
-        self._parts = parts
-        self._start = start
-        self._stop = stop
-        self._drawn: dict[int, Tensor] = {}
-
-    def __call__(self, direction: int | None) -> Tensor | None:
-        if direction is None or direction not in self._parts:
-            return None
-        if direction not in self._drawn:
-            self._draw_from(direction)
-        return self._supply.place(self._drawn[direction])
-
-    def _draw_from(self, direction: int) -> None:
-        entries = (self._stop - self._start) * self._parts[direction].width
-        ahead = [k for k in sorted(self._parts) if k >= direction]
-        some = ahead[: max(1, DRAWN_ENTRIES // max(1, entries))]
-        memory = self._supply.memory(len(some) * entries)
-        parts = [self._parts[k] for k in some]
-        drawn = rows_of(parts, self._start, self._stop, out=memory)
-        self._drawn = dict(zip(some, drawn, strict=True))
 
 
 def _moved(value: Tensor, delta: Tensor | None, evaluation: Evaluation) -> Tensor:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from pytest_linearity.lockstep.supply import slice_entries
+from pytest_linearity.lockstep.workers import largest_slice
 from pytest_linearity.plan.effort import Work, work_of
 from pytest_linearity.plan.forward import TOKENS, Forward
 from pytest_linearity.plan.workload import Batch
@@ -64,7 +64,7 @@ class Clock:
         seconds = plain * self._rest(dtype, 1, TOKENS, dual=False)
         seconds += self._rest(dtype, 1, TOKENS, dual=True)
         seconds += (plain + 1) * len(self.forward.linears) * self.machine.serving()
-        entries = slice_entries(1)
+        entries = largest_slice(self.machine.device)
         for use in self.forward.linears:
             moved = any(use.name in scope for scope in self.scopes)
             rows = round(TOKENS * max(use.per_token, 1 / TOKENS))
@@ -80,7 +80,7 @@ class Clock:
     def check(self) -> float:
         """Seconds of finding out whether the architecture looks at padding."""
         seconds = 2 * self._rest(torch.float32, 1, TOKENS, dual=False)
-        entries = slice_entries(0)
+        entries = largest_slice(self.machine.device)
         for use in self.forward.linears:
             seconds += self._read(use.inputs * use.outputs, torch.float32, entries)
             rows = 2 * TOKENS
@@ -90,7 +90,7 @@ class Clock:
     def _round(
         self, stage: Stage, workload: Workload, batches: Sequence[Batch], directions: int
     ) -> float:
-        entries = slice_entries(directions)
+        entries = largest_slice(self.machine.device)
         seconds = 0.0
         prefix = workload.prefix
         for work in work_of(stage, self.forward, self.scopes, batches, directions, prefix):

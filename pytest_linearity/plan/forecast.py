@@ -207,9 +207,11 @@ class Planner:
         largest = max(parameter.numel() for parameter in self._subject.model.parameters())
         vocabulary = self._forward.linears[-1].outputs if self._forward.linears else 1
         width = self._forward.linears[0].inputs if self._forward.linears else 1
-        calibration = slices(torch.float64, 1, largest)
+        calibration = slices(torch.float64, self._device, largest)
         embedding = looked_up(self._workload.tokens, vocabulary, width)
-        measuring = peak_of(stage, self._forward, self._holding, self._workload, largest)
+        measuring = peak_of(
+            stage, self._forward, self._holding, self._workload, self._device, largest
+        )
         return max(calibration, embedding, measuring)
 
     @cached_property

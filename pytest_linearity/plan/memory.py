@@ -11,7 +11,7 @@ from torch import nn
 from torch.autograd import forward_ad
 
 from pytest_linearity.directions import block_rows
-from pytest_linearity.lockstep.supply import DRAWN_ENTRIES, slice_entries
+from pytest_linearity.lockstep.workers import largest_slice, thread_count
 from pytest_linearity.plan.forward import Forward, rehearse
 from pytest_linearity.plan.rehearsal import Memory, Rehearsal, Use, block_size
 from pytest_linearity.plan.stages import Stage
@@ -48,7 +48,12 @@ def holding_of(model: nn.Module, batch: Batch) -> Holding:
 
 
 def peak_of(
-    stage: Stage, forward: Forward, holding: Holding, workload: Workload, largest: int
+    stage: Stage,
+    forward: Forward,
+    holding: Holding,
+    workload: Workload,
+    device: torch.device,
+    largest: int,
 ) -> int:
     """Bytes at the peak of a stage.
 
@@ -57,6 +62,7 @@ def peak_of(
         forward: The model's forward.
         holding: What its evaluations hold.
         workload: All batches.
+        device: Where it is measured.
         largest: Entries of the model's largest matrix.
     """
     vocabulary = forward.linears[-1].outputs if forward.linears else 1
@@ -64,15 +70,20 @@ def peak_of(
     rounds = list(stage.rounds(workload, forward.widest()))
     suspended = max(_suspended(stage, holding, b, ks, workload, vocabulary) for b, ks in rounds)
     derivatives = stage.along * workload.prompts * vocabulary * size
-    return suspended + derivatives + slices(stage.dtype, stage.along, largest)
+    return suspended + derivatives + slices(stage.dtype, device, largest)
 
 
-def slices(dtype: torch.dtype, directions: int, largest: int) -> int:
-    """Bytes of the slices of a matrix under way: W twice, rδ, their sum and what is drawn."""
-    entries = min(slice_entries(directions), largest)
-    drawn = max(entries, min(directions * entries, DRAWN_ENTRIES))
-    moved = entries * dtype.itemsize if dtype != torch.float32 else 0
-    return 3 * entries * dtype.itemsize + drawn * _FLOAT32 + moved
+def slices(dtype: torch.dtype, device: torch.device, largest: int) -> int:
+    """Bytes of the slices of a matrix under way: for each thread W, δ as it is drawn, and W + rδ.
+
+    Args:
+        dtype: The arithmetic.
+        device: Where it is done.
+        largest: Entries of the model's largest matrix.
+    """
+    entries = min(largest_slice(device), largest)
+    converted = entries * dtype.itemsize if dtype != torch.float32 else 0
+    return thread_count(device) * (entries * (2 * dtype.itemsize + _FLOAT32) + converted)
 
 
 def looked_up(tokens: int, vocabulary: int, width: int) -> int:

@@ -1,11 +1,11 @@
-"""What a measurement is guarded against: running out of memory, and being terminated."""
+"""What a measurement is guarded against: too little memory, an end, the caller's modes."""
 
 from __future__ import annotations
 
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -47,3 +47,11 @@ def sigterm_interrupts() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def outside_inference_mode() -> AbstractContextManager[object]:
+    """Leave the caller's inference mode, which has no tangents; and is one thread's alone."""
+    if not torch.is_inference_mode_enabled():
+        return nullcontext()
+    leaving: AbstractContextManager[object] = torch.inference_mode(False)
+    return leaving

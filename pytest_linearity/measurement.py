@@ -14,7 +14,11 @@ from pytest_linearity.calibration import Calibration, calibrate
 from pytest_linearity.crew import Crew, Solo, together
 from pytest_linearity.directions import Directions
 from pytest_linearity.engine import Engine
-from pytest_linearity.guards import readable_out_of_memory, sigterm_interrupts
+from pytest_linearity.guards import (
+    outside_inference_mode,
+    readable_out_of_memory,
+    sigterm_interrupts,
+)
 from pytest_linearity.journal.folder import Journal
 from pytest_linearity.journal.rounds import calibrated, calibration_of
 from pytest_linearity.layers import LayerFigures, LayerProfile, LayerTaps
@@ -183,7 +187,7 @@ def measure(
     taps = blocks if isinstance(blocks, LayerTaps) else LayerTaps(blocks or {})
     layers = LayerFigures(taps, len(batches)) if blocks else None
     refinement = None
-    with sigterm_interrupts(), readable_out_of_memory(), kept_pages():
+    with outside_inference_mode(), sigterm_interrupts(), readable_out_of_memory(), kept_pages():
         small = calibration or batches[0]
         ranks = crew or Solo()
         known = _calibrated_by_one(

@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import pytest
 import torch
@@ -313,6 +314,23 @@ def test_out_of_memory_names_the_remedy(error: BaseException) -> None:
     Failing.calls, Failing.raises = 0, error
     with pytest.raises(MeasurementError, match=r"out of memory .* `batch_size`"):
         measure(model, model, Directions(model, 3), RADII, "float64")
+
+
+@pytest.mark.parametrize("mode", [torch.inference_mode, torch.no_grad, torch.enable_grad])
+def test_the_caller_may_be_in_any_mode(mode: Callable[[], AbstractContextManager]) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(5, 40), nn.Tanh(), nn.Linear(40, 3))
+    x = torch.randn(40, 5)
+
+    def figures() -> Tensor:
+        # What is made in inference mode stays of its kind.
+        inputs = x.clone()
+        return measure(model, lambda: model(inputs), Directions(model, 2), (0.1,)).relative_error
+
+    outside = figures()
+    with mode():
+        inside = figures()
+    torch.testing.assert_close(inside, outside, rtol=0, atol=0)
 
 
 def test_little_memory_means_more_rounds_and_the_same_figures(

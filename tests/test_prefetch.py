@@ -120,12 +120,15 @@ def test_small_rows_are_read_at_once() -> None:
     assert not source.begun
 
 
-def test_what_is_used_is_told_once_the_next_is_taken() -> None:
+@pytest.mark.parametrize("threads", [1, 3])
+def test_what_is_used_is_told_once_nobody_can_be_using_it(threads: int) -> None:
     source = Noting()
-    prefetch = Prefetch(read, source)
-    prefetch.take(rows_at(0))
+    prefetch = Prefetch(read, source, at_once=threads)
+    for place in range(threads):
+        prefetch.take(rows_at(place))
+    prefetch._worker.submit(lambda: None).result()
     assert not source.retired
-    prefetch.take(rows_at(1))
+    prefetch.take(rows_at(threads))
     prefetch._worker.submit(lambda: None).result()
     assert source.retired == [rows_at(0)]
     prefetch.close()

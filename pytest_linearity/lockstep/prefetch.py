@@ -6,6 +6,7 @@ vain, and never changes what is served.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple, Protocol, TypeAlias
@@ -55,23 +56,27 @@ class Source(Protocol):
 class Prefetch:
     """Stored rows, begun ahead of their use within a bound of bytes."""
 
-    def __init__(self, read: Read, source: Source | None, *, ahead: int = AHEAD_BYTES) -> None:
+    def __init__(
+        self, read: Read, source: Source | None, *, ahead: int = AHEAD_BYTES, at_once: int = 1
+    ) -> None:
         """Nothing is read yet.
 
         Args:
             read: Gives stored rows.
             source: Reads and moves them; None where nothing is won by it.
             ahead: How many bytes may be begun ahead.
+            at_once: How many rows, taken one after another, may be in use at the same time.
         """
         self._read = read
         self._source = source
         self._ahead = ahead
         self._begun: dict[Rows, Future[Begun]] = {}
-        self._last: Rows | None = None
+        self._in_use: deque[Rows] = deque()
+        self._at_once = at_once
         self._worker = ThreadPoolExecutor(1, "linearity-reading")
 
     def take(self, rows: Rows, following: Iterable[Rows] = ()) -> Tensor:
-        """Stored rows, valid until the next are taken.
+        """Stored rows, valid until as many others are taken as may be in use at once.
 
         Args:
             rows: Which.
@@ -86,9 +91,9 @@ class Prefetch:
             coming = None  # not begun, so nothing is won by waiting for the thread to come to it
         self._begin(self._source, following)
         begun = self._source.begin(rows) if coming is None else coming.result()
-        if self._last is not None:
-            self._worker.submit(self._source.used, self._last)
-        self._last = rows
+        if len(self._in_use) == self._at_once:
+            self._worker.submit(self._source.used, self._in_use.popleft())
+        self._in_use.append(rows)
         return self._source.finish(begun)
 
     def close(self) -> None:

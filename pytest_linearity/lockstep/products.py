@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import groupby
 from threading import Lock
@@ -14,6 +14,7 @@ from torch import Tensor
 from pytest_linearity.directions import Part, rows_of
 from pytest_linearity.lockstep.dual import unpack_dual
 from pytest_linearity.lockstep.evaluation import Coroutine
+from pytest_linearity.lockstep.order import Rows
 from pytest_linearity.lockstep.requests import ProductRequest
 from pytest_linearity.lockstep.tail import Tail, spread
 from pytest_linearity.lockstep.workers import Bench, Task
@@ -28,12 +29,12 @@ class Slice:
 
     def __init__(
         self,
+        *,
         columns: slice,
-        rows: slice,
+        rows: Rows,
         stored: Tensor,
         parts: Mapping[int, Part],
-        dtype: torch.dtype,
-        device: torch.device,
+        place: Callable[[Tensor], Tensor],
     ) -> None:
         """Nothing is made yet.
 
@@ -41,24 +42,22 @@ class Slice:
             columns: The columns of the product that come from these rows.
             rows: Which rows of W.
             stored: Their values, Tensor [rows, in] in any dtype.
-            parts: What the directions that move W make of it.
-            dtype: Floating dtype of the product.
-            device: Where it is taken.
+            parts: What each direction that moves W makes of it.
+            place: Brings a tensor to the device and the dtype of the product.
         """
         self.columns = columns
         self._rows = rows
         self._stored = stored
         self._parts = parts
-        self._dtype = dtype
-        self._device = device
+        self._place = place
         self._value: Tensor | None = None
         self._lock = Lock()
 
     def value(self) -> Tensor:
-        """The rows of W, float Tensor [rows, in]: the same for all threads."""
+        """The rows of W, float Tensor [rows, in]: made once for all threads."""
         with self._lock:
             if self._value is None:
-                self._value = self._stored.to(self._device).to(self._dtype)
+                self._value = self._place(self._stored)
             return self._value
 
     def delta(self, direction: int | None, bench: Bench) -> Tensor | None:
@@ -70,14 +69,11 @@ class Slice:
         part = None if direction is None else self._parts.get(direction)
         if part is None:
             return None
-        start, stop = self._rows.start, self._rows.stop
-        # Draw blocks are made whole.
+        _, start, stop = self._rows
+        # Draw blocks are made whole, the first and the last perhaps for a few rows.
         size = (stop - start + 2 * part.block) * part.width
         memory = bench.room("drawn", (size,), torch.float32, torch.device("cpu"))
-        drawn = rows_of([part], start, stop, out=memory)[0].to(self._device)
-        if drawn.dtype == self._dtype:
-            return drawn
-        return bench.room("delta", tuple(drawn.shape), self._dtype, self._device).copy_(drawn)
+        return self._place(rows_of([part], start, stop, out=memory)[0])
 
 
 class Product:
@@ -205,8 +201,8 @@ def _take_along(
     direction: int | None, products: Sequence[Product], part: Slice, bench: Bench
 ) -> None:
     """All products of one direction with a slice."""
-    value = part.value()
     delta = part.delta(direction, bench)
+    value = part.value()
     for step, same in groupby(products, lambda product: product.step):
         moved = value
         if step is not None and delta is not None:

@@ -12,6 +12,7 @@ from pytest_linearity.lockstep.mapped import Mapped
 from pytest_linearity.lockstep.order import Rows
 from pytest_linearity.lockstep.prefetch import Prefetch
 from pytest_linearity.lockstep.staging import Staging
+from pytest_linearity.lockstep.workers import thread_count
 from pytest_linearity.residency import FileMaps
 
 
@@ -32,4 +33,5 @@ def prefetch_for(parameters: Mapping[str, Tensor], device: torch.device) -> Pref
         return Prefetch(read, Staging(read, device))
     maps = FileMaps.now()
     mapped = [tensor for tensor in on_host if maps.hold(tensor)]
-    return Prefetch(read, Mapped(read, maps, mapped) if mapped else None)
+    source = Mapped(read, maps, mapped) if mapped else None
+    return Prefetch(read, source, at_once=thread_count(device))

@@ -176,12 +176,11 @@ class Supply:
         for place, rows in enumerate(slices):
             after = chain(slices[place + 1 :], self._following(whole, tasks))
             yield Slice(
-                slice(rows.start - request.start, rows.stop - request.start),
-                slice(rows.start, rows.stop),
-                self._prefetch.take(rows, after),
-                parts,
-                self._dtype,
-                self._device,
+                columns=slice(rows.start - request.start, rows.stop - request.start),
+                rows=rows,
+                stored=self._prefetch.take(rows, after),
+                parts=parts,
+                place=self.place,
             )
 
     def _sliced(self, whole: Rows, tasks: int) -> list[Rows]:

@@ -116,7 +116,8 @@ def test_slices_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = Lockstep(model, [lambda: model(x)], Directions(model, 2), EXACT)
     found: list[dict[Evaluation, Tensor]] = [{}, {}]
     whole.run(ALL, found[0].__setitem__)
-    monkeypatch.setattr(workers, "_SLICE_ENTRIES", 1000)
+    monkeypatch.setattr(workers, "_SLICE_BYTES", 8000)
+    monkeypatch.setattr(workers, "_LEAST_DRAWN", 1000)
     whole.run(ALL, found[1].__setitem__)
     for evaluation in ALL:
         # Other shapes of the same products: rounding of float64.

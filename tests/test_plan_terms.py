@@ -232,6 +232,8 @@ class TestMemory:
             monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
             found.append(slices(torch.float32, CPU, 10**9) / (3 * 4 << 20))
         assert found == [1, 8, 8, 8]
+        # In float64 they have half as many entries, each of 28 bytes for a thread.
+        assert slices(torch.float64, torch.device("cuda"), 10**9) == (3 * 8 + 4) << 21
 
     def test_a_direction_of_an_embedding_is_drawn_in_blocks(self) -> None:
         from pytest_linearity.directions import block_rows

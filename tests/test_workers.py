@@ -8,6 +8,7 @@ import threading
 import time
 from _thread import interrupt_main
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import torch
@@ -16,11 +17,11 @@ from torch import Tensor, nn
 from pytest_linearity import Directions
 from pytest_linearity.lockstep import Evaluation, Lockstep
 from pytest_linearity.lockstep.dual import unpack_dual
-from pytest_linearity.lockstep.workers import Bench, Task, Workers
+from pytest_linearity.lockstep.workers import Bench, Load, Task, Workers
 from pytest_linearity.precision import Arithmetic
 
 CPU = torch.device("cpu")
-LARGE = 1 << 22
+LARGE = Load(entries=1 << 22, rows=512, drawn=1, tasks=1)
 THREADS = 3
 
 
@@ -44,7 +45,7 @@ def test_every_task_is_done_once_several_at_a_time(threads: int) -> None:
 
         return do
 
-    Workers(CPU).run(map(task, range(4 * threads)), entries=LARGE)
+    Workers(CPU, torch.float32).run(map(task, range(4 * threads)), LARGE)
     assert sorted(done) == list(range(4 * threads))
 
 
@@ -56,7 +57,7 @@ def test_each_has_one_processor_and_nobody_else_has_less(threads: int) -> None:
         found.append(torch.get_num_threads())
         assert not torch.is_grad_enabled()
 
-    Workers(CPU).run([task] * 20, entries=LARGE)
+    Workers(CPU, torch.float32).run([task] * 20, LARGE)
     assert found == [1] * 20
     assert torch.get_num_threads() == threads
     other = threading.Thread(target=lambda: found.append(torch.get_num_threads()))
@@ -71,8 +72,10 @@ def test_where_nothing_is_won_the_caller_does_it(case: str, threads: int) -> Non
     if case == "one":
         torch.set_num_threads(1)
     device = torch.device("cuda") if case == "cuda" else CPU
-    entries = 1000 if case == "small" else LARGE
-    Workers(device).run([lambda bench: found.append(threading.get_ident())] * 3, entries=entries)
+    load = replace(LARGE, entries=1000) if case == "small" else LARGE
+    Workers(device, torch.float32).run(
+        [lambda bench: found.append(threading.get_ident())] * 3, load
+    )
     assert found == [threading.get_ident()] * 3
 
 
@@ -96,7 +99,7 @@ def test_a_failure_ends_all_of_them(where: str, threads: int) -> None:
         yield from [work] * 1000
 
     with pytest.raises(MemoryError, match="no room"):
-        Workers(CPU).run(tasks(), entries=LARGE)
+        Workers(CPU, torch.float32).run(tasks(), LARGE)
     assert len(begun) == len(ended) < 100
 
 
@@ -117,7 +120,7 @@ def test_an_interrupt_waits_for_tasks_that_are_running(threads: int) -> None:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with pytest.raises(KeyboardInterrupt):
-            Workers(CPU).run(map(task, range(10**6)), entries=LARGE)
+            Workers(CPU, torch.float32).run(map(task, range(10**6)), LARGE)
         assert not running
     finally:
         signal.signal(signal.SIGINT, before)
@@ -130,7 +133,7 @@ def test_an_interrupt_waits_for_tasks_that_are_running(threads: int) -> None:
 def test_a_forked_process_has_threads_of_its_own(threads: int) -> None:
     def run() -> int:
         done: list[int] = []
-        Workers(CPU).run([lambda bench: done.append(os.getpid())] * 10, entries=LARGE)
+        Workers(CPU, torch.float32).run([lambda bench: done.append(os.getpid())] * 10, LARGE)
         return done.count(os.getpid())
 
     assert run() == 10
@@ -156,25 +159,36 @@ def test_a_bench_has_room_for_every_use() -> None:
 
 
 @pytest.mark.parametrize(
-    ("entries", "tasks", "expected"),
+    ("load", "expected"),
     [
-        (1 << 26, 9, 1 << 20),  # the largest
-        (1 << 20, 1, (1 << 20) // 12),  # four for each of three threads …
-        (1 << 20, 4, (1 << 20) // 3),  # … of which a slice makes several
-        (1 << 12, 1, 1 << 17),  # nothing to share
+        (Load(1 << 26, 512, 8, 9), 1 << 20),  # the largest
+        (Load(1 << 22, 512, 1, 1), (1 << 22) // 12),  # four for each of three threads …
+        (Load(1 << 20, 512, 4, 4), (1 << 20) // 3),  # … of which a slice makes several
+        (Load(1 << 20, 512, 1, 1), 1 << 17),  # enough to draw in each
+        (Load(1 << 20, 512, 4, 1), (1 << 20) // 12),  # of all directions together
+        (Load(1 << 14, 512, 1, 1), 1 << 20),  # nothing to share
     ],
 )
-def test_slices_are_as_many_as_threads_need(
-    entries: int, tasks: int, expected: int, threads: int
-) -> None:
-    found = Workers(CPU).slice_entries(entries, tasks)
-    assert found == max(expected, 1 << 17)
+def test_slices_are_as_many_as_threads_need(load: Load, expected: int, threads: int) -> None:
+    assert Workers(CPU, torch.float32).slice_entries(load) == expected
+
+
+def test_slices_of_wider_entries_have_fewer(threads: int) -> None:
+    assert Workers(CPU, torch.float64).slice_entries(Load(1 << 26, 512, 8, 9)) == 1 << 19
 
 
 def test_one_thread_has_nobody_to_share_with(threads: int) -> None:
     torch.set_num_threads(1)
-    assert Workers(CPU).slice_entries(1 << 20, 1) == 1 << 20
-    assert Workers(torch.device("cuda")).slice_entries(1 << 20, 1) == 1 << 22
+    assert Workers(CPU, torch.float32).slice_entries(LARGE) == 1 << 20
+    assert Workers(torch.device("cuda"), torch.float32).slice_entries(LARGE) == 1 << 22
+
+
+def test_a_load_is_small_if_there_is_little_to_draw_and_to_multiply() -> None:
+    assert Load(1 << 20, 16, 0, 1).is_small
+    assert not Load(1 << 20, 1 << 11, 0, 1).is_small
+    assert not Load(1 << 17, 1, 1, 1).is_small
+    assert not Load(1 << 14, 1, 8, 1).is_small
+    assert Load(1 << 14, 1, 7, 1).is_small
 
 
 class Wide(nn.Module):

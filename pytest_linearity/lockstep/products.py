@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
-from threading import Lock
 
 import torch
 from torch import Tensor
@@ -24,41 +24,32 @@ FEW_ROWS = 32
 product."""
 
 
+@dataclass(frozen=True, eq=False)
 class Slice:
     """Some rows of a matrix W, and the directions' parts of them, made by who needs them."""
 
-    def __init__(
-        self,
-        *,
-        columns: slice,
-        rows: Rows,
-        stored: Tensor,
-        parts: Mapping[int, Part],
-        place: Callable[[Tensor], Tensor],
-    ) -> None:
-        """Nothing is made yet.
+    columns: slice
+    """The columns of the product that come from them."""
+    rows: Rows
+    """Which rows of W."""
+    stored: Tensor
+    """Their values, Tensor [rows, in] in any dtype."""
+    parts: Mapping[int, Part]
+    """The parts of W of the directions that move it."""
+    dtype: torch.dtype
+    """Floating dtype of the product."""
+    device: torch.device
+    """Where it is taken."""
 
-        Args:
-            columns: The columns of the product that come from these rows.
-            rows: Which rows of W.
-            stored: Their values, Tensor [rows, in] in any dtype.
-            parts: What each direction that moves W makes of it.
-            place: Brings a tensor to the device and the dtype of the product.
-        """
-        self.columns = columns
-        self._rows = rows
-        self._stored = stored
-        self._parts = parts
-        self._place = place
-        self._value: Tensor | None = None
-        self._lock = Lock()
-
-    def value(self) -> Tensor:
-        """The rows of W, float Tensor [rows, in]: made once for all threads."""
-        with self._lock:
-            if self._value is None:
-                self._value = self._place(self._stored)
-            return self._value
+    def value(self, bench: Bench) -> Tensor:
+        """The rows of W, float Tensor [rows, in]; converted once by each thread."""
+        if self.stored.dtype == self.dtype and self.stored.device == self.device:
+            return self.stored
+        room = bench.room("value", tuple(self.stored.shape), self.dtype, self.device)
+        if bench.converted is not self:
+            room.copy_(self.stored)
+            bench.converted = self
+        return room
 
     def delta(self, direction: int | None, bench: Bench) -> Tensor | None:
         """A direction's part of these rows, drawn anew; None where it does not move W.
@@ -66,14 +57,17 @@ class Slice:
         Returns:
             Float Tensor [rows, in], valid until the bench is used for another.
         """
-        part = None if direction is None else self._parts.get(direction)
+        part = None if direction is None else self.parts.get(direction)
         if part is None:
             return None
-        _, start, stop = self._rows
+        _, start, stop = self.rows
         # Draw blocks are made whole, the first and the last perhaps for a few rows.
         size = (stop - start + 2 * part.block) * part.width
         memory = bench.room("drawn", (size,), torch.float32, torch.device("cpu"))
-        return self._place(rows_of([part], start, stop, out=memory)[0])
+        (drawn,) = rows_of([part], start, stop, out=memory)
+        if drawn.dtype == self.dtype and drawn.device == self.device:
+            return drawn
+        return bench.room("delta", tuple(drawn.shape), self.dtype, self.device).copy_(drawn)
 
 
 class Product:
@@ -164,8 +158,13 @@ def _room(size: tuple[int, int], dtype: torch.dtype, device: torch.device) -> Te
 class Method(ABC):
     """How all products with one matrix are taken; sorted by direction, and within by step."""
 
-    per_slice: int
-    """Tasks that each slice makes."""
+    def __init__(self, products: Sequence[Product]) -> None:
+        """Nothing is taken yet."""
+        self.rows = sum(
+            len(product.x) * (1 + product.coroutine.evaluation.is_jvp) for product in products
+        )
+        """Of all products together."""
+        self.tasks_per_slice = 1
 
     @abstractmethod
     def tasks(self, part: Slice) -> Iterator[Task]:
@@ -186,11 +185,12 @@ class _Formed(Method):
     """For many rows: W + rδ is formed where it is multiplied."""
 
     def __init__(self, products: Sequence[Product]) -> None:
+        super().__init__(products)
         self._along = [
             (direction, list(group))
             for direction, group in groupby(products, lambda product: product.direction)
         ]
-        self.per_slice = len(self._along)
+        self.tasks_per_slice = len(self._along)
 
     def tasks(self, part: Slice) -> Iterator[Task]:
         for direction, group in self._along:
@@ -202,7 +202,7 @@ def _take_along(
 ) -> None:
     """All products of one direction with a slice."""
     delta = part.delta(direction, bench)
-    value = part.value()
+    value = part.value(bench)
     for step, same in groupby(products, lambda product: product.step):
         moved = value
         if step is not None and delta is not None:
@@ -236,9 +236,8 @@ class _Stacked(Method):
     W meets all of them in one product, and δ all of its direction's.
     """
 
-    per_slice = 1
-
     def __init__(self, products: Sequence[Product]) -> None:
+        super().__init__(products)
         self._targets: list[Tensor] = []
         left: list[Tensor] = []
         self._along: list[tuple[int | None, slice, Tensor]] = []
@@ -260,7 +259,7 @@ class _Stacked(Method):
         yield partial(self._take, part)
 
     def _take(self, part: Slice, bench: Bench) -> None:
-        torch.mm(self._left, part.value().T, out=self._out[:, part.columns])
+        torch.mm(self._left, part.value(bench).T, out=self._out[:, part.columns])
         for direction, rows, along in self._along:
             delta = part.delta(direction, bench)
             if delta is not None:

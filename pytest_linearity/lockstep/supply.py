@@ -7,6 +7,7 @@ widened and moved once, and each direction's part of it is drawn once, where it 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain, groupby
 from typing import Any
 
@@ -21,7 +22,7 @@ from pytest_linearity.lockstep.prefetch import Prefetch
 from pytest_linearity.lockstep.products import Product, Slice, method_for
 from pytest_linearity.lockstep.requests import ProductRequest, Request, RowsRequest
 from pytest_linearity.lockstep.tail import Tail
-from pytest_linearity.lockstep.workers import Workers
+from pytest_linearity.lockstep.workers import Load, Workers
 
 Served = Iterator[tuple[Coroutine, Any]]
 
@@ -63,7 +64,8 @@ class Supply:
         self._tails = tails or {}
         self._prefetch = prefetch
         self._order = order
-        self._workers = Workers(device)
+        self._workers = Workers(device, dtype)
+        self._load = Load(entries=0, rows=0, drawn=0, tasks=1)
 
     @property
     def names(self) -> list[str]:
@@ -100,7 +102,7 @@ class Supply:
         assert request is not None
         rows = Rows(*request.key)
         self._order.note(Reading(rows, sliced=False))
-        stored = self._prefetch.take(rows, self._following(rows, 0))
+        stored = self._prefetch.take(rows, self._following(rows))
         value = self.place(stored).reshape(request.shape)
         if value.data_ptr() == stored.data_ptr():
             # A forward must never get hold of the model's own memory.
@@ -160,36 +162,35 @@ class Supply:
     def _take(self, request: ProductRequest, products: Sequence[Product]) -> None:
         """Take all products, slice by slice."""
         method = method_for(products)
-        slices = self._slices(request, products, method.per_slice)
-        tasks = (task for part in slices for task in method.tasks(part))
-        self._workers.run(tasks, entries=self._entries(Rows(*request.key)))
+        whole = Rows(*request.key)
+        parts = self._parts(request.name, products)
+        load = Load(self._entries(whole), method.rows, len(parts), method.tasks_per_slice)
+        self._order.note(Reading(whole, sliced=True))
+        self._load = load
+        slices = self._slices(whole, parts, load)
+        self._workers.run((task for part in slices for task in method.tasks(part)), load)
         method.finish()
 
-    def _slices(
-        self, request: ProductRequest, products: Sequence[Product], tasks: int
-    ) -> Iterator[Slice]:
-        """The matrix in slices, each of which makes so many tasks."""
-        parts = self._parts(request.name, products)
-        whole = Rows(*request.key)
-        self._order.note(Reading(whole, sliced=True))
-        slices = self._sliced(whole, tasks)
+    def _slices(self, whole: Rows, parts: Mapping[int, Part], load: Load) -> Iterator[Slice]:
+        """The matrix in slices."""
+        slices = self._sliced(whole, load)
         for place, rows in enumerate(slices):
-            after = chain(slices[place + 1 :], self._following(whole, tasks))
+            after = chain(slices[place + 1 :], self._following(whole))
             yield Slice(
-                columns=slice(rows.start - request.start, rows.stop - request.start),
+                columns=slice(rows.start - whole.start, rows.stop - whole.start),
                 rows=rows,
                 stored=self._prefetch.take(rows, after),
                 parts=parts,
-                place=self.place,
+                dtype=self._dtype,
+                device=self._device,
             )
 
-    def _sliced(self, whole: Rows, tasks: int) -> list[Rows]:
-        """Rows in slices, each of which makes so many tasks."""
+    def _sliced(self, whole: Rows, load: Load) -> list[Rows]:
+        """Rows in slices, as they are for such a load."""
         width = self._matrix(whole.name).shape[1]
         # A multiple of the draw blocks, so that none is drawn twice.
         block = block_rows(width)
-        entries = self._workers.slice_entries(self._entries(whole), tasks)
-        step = max(1, entries // (width * block)) * block
+        step = max(1, self._workers.slice_entries(load) // (width * block)) * block
         return [
             Rows(whole.name, start, min(start + step, whole.stop))
             for start in range(whole.start, whole.stop, step)
@@ -198,10 +199,11 @@ class Supply:
     def _entries(self, rows: Rows) -> int:
         return int((rows.stop - rows.start) * self._matrix(rows.name).shape[1])
 
-    def _following(self, whole: Rows, tasks: int) -> Iterator[Rows]:
-        """What will probably be read after these rows."""
+    def _following(self, whole: Rows) -> Iterator[Rows]:
+        """What will probably be read after these rows, if the load stays what it was."""
         for reading in self._order.after(whole):
-            yield from self._sliced(reading.rows, tasks) if reading.sliced else [reading.rows]
+            like = replace(self._load, entries=self._entries(reading.rows))
+            yield from self._sliced(reading.rows, like) if reading.sliced else [reading.rows]
 
     def _add_biases(self, name: str, products: Sequence[Product]) -> None:
         bias = self._read(name, 0, 1).view(-1)

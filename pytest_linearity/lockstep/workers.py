@@ -11,6 +11,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from functools import cache
 from math import prod
 from threading import Barrier, Lock
@@ -19,18 +20,22 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-_SLICE_ENTRIES = 1 << 20
-"""Entries of a slice: a few MB, so that the slice, a direction's part of it and their sum stay in
-cache between being made and being multiplied."""
+_SLICE_BYTES = 4 << 20
+"""Size of a slice: the slice, a direction's part of it and their sum stay in cache between being
+made and being multiplied."""
 
-_DEVICE_SLICE_ENTRIES = 1 << 22
+_DEVICE_SLICE_BYTES = 16 << 20
 """The same on other devices, where caches are no concern and launches cost more."""
 
-_LEAST_ENTRIES = 1 << 17
-"""Less is not worth a word with another thread."""
+_UNDER_WAY_BYTES = 32 << 20
+"""Size of the slices of all threads together."""
 
-_UNDER_WAY_ENTRIES = 1 << 23
-"""Entries of the slices of all threads together."""
+_LEAST_DRAWN = 1 << 17
+"""Entries to draw, of all directions together, that are worth a word with another thread."""
+
+_LEAST_FLOPS = 1 << 32
+"""Operations of products that are. Torch's own threads are awake after a forward, and take less
+work at once; ours would share processors with them."""
 
 _TASKS_PER_THREAD = 4
 """So many at least, so that no thread idles for long while the last one works."""
@@ -40,11 +45,13 @@ _SECONDS_ASLEEP = 0.2
 
 
 class Bench:
-    """Memory that one task after another works in: fresh pages cost more than a sum."""
+    """What one thread works with: memory for one task after another, as fresh pages are dear."""
 
     def __init__(self) -> None:
         """No memory yet."""
         self._memory: dict[tuple[str, torch.dtype, torch.device], Tensor] = {}
+        self.converted: object = None
+        """Whose values lie in the room for `value`."""
 
     def room(
         self, use: str, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device
@@ -62,38 +69,54 @@ Task: TypeAlias = Callable[[Bench], None]
 """Does a part of the work, independent of all others."""
 
 
+@dataclass(frozen=True)
+class Load:
+    """How much there is to do with one matrix."""
+
+    entries: int
+    """Of the matrix."""
+    rows: int
+    """Of all products together."""
+    drawn: int
+    """Along how many directions the matrix moves."""
+    tasks: int
+    """That each slice of it makes."""
+
+    @property
+    def is_small(self) -> bool:
+        """Whether other threads would take longer to begin than this takes."""
+        flops = 2 * self.rows * self.entries
+        return self.drawn * self.entries < _LEAST_DRAWN and flops < _LEAST_FLOPS
+
+
 class Workers:
     """As many threads as torch would use; for other devices than the CPU the caller's own."""
 
-    def __init__(self, device: torch.device) -> None:
-        """No thread is started yet; `device` is where the work is done."""
+    def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
+        """No thread is started yet.
+
+        Args:
+            device: Where the work is done.
+            dtype: Floating dtype of the products.
+        """
         self._count = thread_count(device)
-        self._largest = largest_slice(device)
+        self._largest = largest_slice(device, dtype)
         self._benches = deque(Bench() for _ in range(self._count))
 
-    def slice_entries(self, entries: int, tasks: int) -> int:
-        """How many entries of a matrix make a slice.
-
-        Args:
-            entries: Of the whole matrix.
-            tasks: How many tasks each slice makes.
-        """
-        if self._count == 1:
+    def slice_entries(self, load: Load) -> int:
+        """How many entries of a matrix make a slice."""
+        if self._count == 1 or load.is_small:
             return self._largest
-        even = entries * tasks // (_TASKS_PER_THREAD * self._count)
-        return min(max(even, _LEAST_ENTRIES), self._largest)
+        even = load.entries * load.tasks // (_TASKS_PER_THREAD * self._count)
+        return min(max(even, _LEAST_DRAWN // max(1, load.drawn)), self._largest)
 
-    def run(self, tasks: Iterable[Task], *, entries: int) -> None:
+    def run(self, tasks: Iterable[Task], load: Load) -> None:
         """Run all tasks; those to come are asked for by whoever has time.
-
-        Args:
-            tasks: The tasks.
-            entries: Of the whole matrix.
 
         Raises:
             BaseException: What a task raises, when no other is running any more.
         """
-        if entries < _LEAST_ENTRIES or self._count == 1:
+        if self._count == 1 or load.is_small:
             for task in tasks:
                 self._do(task)
             return
@@ -155,11 +178,12 @@ def thread_count(device: torch.device) -> int:
     return torch.get_num_threads() if device.type == "cpu" else 1
 
 
-def largest_slice(device: torch.device) -> int:
+def largest_slice(device: torch.device, dtype: torch.dtype) -> int:
     """The most entries of a slice, of which every thread works on one."""
-    if device.type != "cpu":
-        return _DEVICE_SLICE_ENTRIES
-    return min(_SLICE_ENTRIES, max(_LEAST_ENTRIES, _UNDER_WAY_ENTRIES // thread_count(device)))
+    size = _DEVICE_SLICE_BYTES
+    if device.type == "cpu":
+        size = min(_SLICE_BYTES, _UNDER_WAY_BYTES // thread_count(device))
+    return max(_LEAST_DRAWN, size // dtype.itemsize)
 
 
 @cache

@@ -64,7 +64,7 @@ class Clock:
         seconds = plain * self._rest(dtype, 1, TOKENS, dual=False)
         seconds += self._rest(dtype, 1, TOKENS, dual=True)
         seconds += (plain + 1) * len(self.forward.linears) * self.machine.serving()
-        entries = largest_slice(self.machine.device)
+        entries = largest_slice(self.machine.device, dtype)
         for use in self.forward.linears:
             moved = any(use.name in scope for scope in self.scopes)
             rows = round(TOKENS * max(use.per_token, 1 / TOKENS))
@@ -80,7 +80,7 @@ class Clock:
     def check(self) -> float:
         """Seconds of finding out whether the architecture looks at padding."""
         seconds = 2 * self._rest(torch.float32, 1, TOKENS, dual=False)
-        entries = largest_slice(self.machine.device)
+        entries = largest_slice(self.machine.device, torch.float32)
         for use in self.forward.linears:
             seconds += self._read(use.inputs * use.outputs, torch.float32, entries)
             rows = 2 * TOKENS
@@ -90,7 +90,7 @@ class Clock:
     def _round(
         self, stage: Stage, workload: Workload, batches: Sequence[Batch], directions: int
     ) -> float:
-        entries = largest_slice(self.machine.device)
+        entries = largest_slice(self.machine.device, stage.dtype)
         seconds = 0.0
         prefix = workload.prefix
         for work in work_of(stage, self.forward, self.scopes, batches, directions, prefix):

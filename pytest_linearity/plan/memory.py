@@ -74,16 +74,16 @@ def peak_of(
 
 
 def slices(dtype: torch.dtype, device: torch.device, largest: int) -> int:
-    """Bytes of the slices of a matrix under way: for each thread W, δ as it is drawn, and W + rδ.
+    """Bytes of the slices of a matrix under way: for each thread W, δ, and W + rδ.
 
     Args:
         dtype: The arithmetic.
         device: Where it is done.
         largest: Entries of the model's largest matrix.
     """
-    entries = min(largest_slice(device), largest)
-    converted = entries * dtype.itemsize if dtype != torch.float32 else 0
-    return thread_count(device) * (entries * (2 * dtype.itemsize + _FLOAT32) + converted)
+    entries = min(largest_slice(device, dtype), largest)
+    drawn = _FLOAT32 if dtype != torch.float32 else 0
+    return thread_count(device) * entries * (3 * dtype.itemsize + drawn)
 
 
 def looked_up(tokens: int, vocabulary: int, width: int) -> int:

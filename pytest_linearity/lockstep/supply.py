@@ -59,7 +59,8 @@ class Supply:
         self._directions = directions
         self._scopes = directions.scopes
         self._dtype = dtype
-        self._device = device
+        # With its index: what lies on `cuda` says that it lies on `cuda:0`.
+        self._device = torch.empty(0, device=device).device
         self._share = share_primals
         self._tails = tails or {}
         self._prefetch = prefetch

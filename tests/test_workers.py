@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from pytest_linearity import Directions
-from pytest_linearity.lockstep import Evaluation, Lockstep
+from pytest_linearity.lockstep import Evaluation, Lockstep, workers
 from pytest_linearity.lockstep.dual import unpack_dual
 from pytest_linearity.lockstep.workers import Bench, Load, Task, Workers
 from pytest_linearity.precision import Arithmetic
@@ -51,6 +51,7 @@ def test_every_task_is_done_once_several_at_a_time(threads: int) -> None:
 
 def test_each_has_one_processor_and_nobody_else_has_less(threads: int) -> None:
     """Otherwise every one of them would bring a team of threads to each of its products."""
+    workers._pool.cache_clear()
     found: list[int] = []
 
     def task(bench: Bench) -> None:

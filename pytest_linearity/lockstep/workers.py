@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import cache
 from math import prod
@@ -127,7 +127,7 @@ class Workers:
         try:
             while running:
                 # An interrupt that another thread asks for wakes nobody.
-                done, running = wait(running, timeout=_SECONDS_ASLEEP)
+                done, running = wait(running, _SECONDS_ASLEEP, FIRST_EXCEPTION)
                 for worker in done:
                     worker.result()
         finally:
@@ -136,11 +136,8 @@ class Workers:
 
     def _work(self, tasks: _Shared) -> None:
         """One thread's part: task after task, without a word to the caller in between."""
-        try:
-            for task in tasks:
-                self._do(task)
-        finally:
-            tasks.close()
+        for task in tasks:
+            self._do(task)
 
     def _do(self, task: Task) -> None:
         bench = self._benches.pop()

@@ -17,6 +17,7 @@ from pytest_linearity.analysis import Analysis
 from pytest_linearity.lockstep.mapped import Mapped
 from pytest_linearity.lockstep.order import Order, Reading, Rows
 from pytest_linearity.lockstep.prefetch import Begun, Prefetch, Source
+from pytest_linearity.lockstep.sources import prefetch_for
 from pytest_linearity.residency import FileMaps, allowed_memory
 
 LINUX = Path("/proc/self/maps").exists()
@@ -131,6 +132,15 @@ def test_what_is_used_is_told_once_nobody_can_be_using_it(threads: int) -> None:
     prefetch.take(rows_at(threads))
     prefetch._worker.submit(lambda: None).result()
     assert source.retired == [rows_at(0)]
+    prefetch.close()
+
+
+def test_as_many_rows_may_be_in_use_as_threads_take_products(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    prefetch = prefetch_for({"w": STORED}, torch.device("cpu"))
+    assert prefetch._at_once == 3
     prefetch.close()
 
 

@@ -231,6 +231,34 @@ def test_products_are_what_they_are_by_definition(
         torch.testing.assert_close(values[evaluation], expected, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize(("rows", "tasks"), [(3, 1), (40, 3)], ids=["stacked", "formed"])
+def test_the_load_is_what_there_is_to_do(
+    rows: int, tasks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A baseline, and for each of two directions a JVP, which has two rows for one, and a step."""
+    found: list[Load] = []
+    run = Workers.run
+
+    def noted(self: Workers, what: Iterator[Task], load: Load) -> None:
+        found.append(load)
+        run(self, what, load)
+
+    monkeypatch.setattr(Workers, "run", noted)
+    model = Wide(torch.float32)
+    x = torch.ones(rows, 700)
+    points = [(None, None), *((k, step) for k in range(2) for step in (None, 0.1))]
+    directions = Directions(model, 2, scope="regex:second.weight")
+    Lockstep(
+        model,
+        [lambda: model.second(model.first(x))],
+        directions,
+        Arithmetic(torch.float32, CPU),
+        share_trunk=False,
+    ).run([Evaluation(0, *point) for point in points], lambda evaluation, output: None)
+    both = rows * (1 + 2 * (2 + 1))
+    assert found == [Load(700 * 600, both, 0, tasks), Load(600 * 500, both, 2, tasks)]
+
+
 def _expected(
     theta: dict[str, Tensor], directions: Directions, evaluation: Evaluation, x: Tensor
 ) -> Tensor:

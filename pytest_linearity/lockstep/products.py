@@ -42,7 +42,7 @@ class Slice:
     """Where it is taken."""
 
     def value(self, bench: Bench) -> Tensor:
-        """The rows of W, float Tensor [rows, in]; converted once by each thread."""
+        """The rows of W, float Tensor [rows, in]; converted unless the bench has them already."""
         if self.stored.dtype == self.dtype and self.stored.device == self.device:
             return self.stored
         room = bench.room("value", tuple(self.stored.shape), self.dtype, self.device)

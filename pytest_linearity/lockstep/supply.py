@@ -73,7 +73,7 @@ class Supply:
         """The canonical names of all parameters, in the model's order."""
         return list(self._parameters)
 
-    def moves(self, direction: int, name: str) -> bool:
+    def _moves(self, direction: int, name: str) -> bool:
         """Whether a direction moves this parameter."""
         return name in self._scopes[self._directions.scope_of(direction)]
 
@@ -104,15 +104,15 @@ class Supply:
         rows = Rows(*request.key)
         self._order.note(Reading(rows, sliced=False))
         stored = self._prefetch.take(rows, self._following(rows))
-        value = self.place(stored).reshape(request.shape)
+        value = self._place(stored).reshape(request.shape)
         if value.data_ptr() == stored.data_ptr():
             # A forward must never get hold of the model's own memory.
             value = value.clone()
         for direction, group in groupby(coroutines, lambda c: c.evaluation.direction):
             delta = None
-            if direction is not None and self.moves(direction, request.name):
+            if direction is not None and self._moves(direction, request.name):
                 part = self._directions.part(direction, request.name)
-                delta = self.place(part.rows(request.start, request.stop)).view(request.shape)
+                delta = self._place(part.rows(request.start, request.stop)).view(request.shape)
             for coroutine in group:
                 yield coroutine, _moved(value, delta, coroutine.evaluation)
 
@@ -123,11 +123,11 @@ class Supply:
         touched = torch.unique(torch.cat([request.ids.reshape(-1) for request in requests]))
         stored = touched.to("cpu") + offset
         matrix = self._matrix(name)
-        values = self.place(matrix.index_select(0, stored.to(matrix.device)))
+        values = self._place(matrix.index_select(0, stored.to(matrix.device)))
         for direction, group in groupby(coroutines, lambda c: c.evaluation.direction):
             delta = None
-            if direction is not None and self.moves(direction, name):
-                delta = self.place(self._directions.part(direction, name).gather(stored))
+            if direction is not None and self._moves(direction, name):
+                delta = self._place(self._directions.part(direction, name).gather(stored))
             for coroutine in group:
                 ids = coroutine.request.ids  # type: ignore[union-attr]
                 places = torch.searchsorted(touched, ids)
@@ -211,13 +211,13 @@ class Supply:
         parts = self._parts(name, products)
         for direction, group in groupby(products, lambda product: product.direction):
             part = None if direction is None else parts.get(direction)
-            delta = None if part is None else self.place(part.rows(0, 1)).view(-1)
+            delta = None if part is None else self._place(part.rows(0, 1)).view(-1)
             for product in group:
                 product.add_bias(bias, delta)
 
     def _parts(self, name: str, products: Sequence[Product]) -> dict[int, Part]:
         wanted = {product.direction for product in products}
-        moving = [k for k in wanted if k is not None and self.moves(k, name)]
+        moving = [k for k in wanted if k is not None and self._moves(k, name)]
         return {k: self._directions.part(k, name) for k in moving}
 
     def _matrix(self, name: str) -> Tensor:
@@ -225,9 +225,9 @@ class Supply:
         return parameter.reshape(matrix_shape(tuple(parameter.shape)))
 
     def _read(self, name: str, start: int, stop: int) -> Tensor:
-        return self.place(self._matrix(name)[start:stop])
+        return self._place(self._matrix(name)[start:stop])
 
-    def place(self, tensor: Tensor) -> Tensor:
+    def _place(self, tensor: Tensor) -> Tensor:
         """A tensor as evaluations see it: on the device, floats in the arithmetic's dtype."""
         if not tensor.is_floating_point():
             return tensor.to(self._device)

@@ -7,7 +7,7 @@ from typing import Any
 
 from pytest_linearity import hub
 from pytest_linearity.checkpoint_files import read_json
-from pytest_linearity.errors import CheckpointError
+from pytest_linearity.errors import CheckpointError, one_line
 
 
 def check_architecture(directory: Path, *, trust_remote_code: bool) -> None:
@@ -63,7 +63,7 @@ def _parsed(directory: Path, raw: dict[str, Any], trust_remote_code: bool) -> An
                 "trust it"
             ) from None
         raise CheckpointError(
-            f"{_file(directory)}: transformers cannot use it: {hub.reason(error)}"
+            f"{_file(directory)}: transformers cannot use it: {one_line(error)}"
         ) from None
 
 

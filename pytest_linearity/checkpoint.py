@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_linearity import hub
 from pytest_linearity.architecture import check_architecture
 from pytest_linearity.checkpoint_files import check_files
-from pytest_linearity.errors import CheckpointError
+from pytest_linearity.errors import CheckpointError, one_line
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -148,7 +148,7 @@ def _declared_length(config: Config, directory: Path) -> int | None:
                 str(directory), local_files_only=True, trust_remote_code=config.trust_remote_code
             )
     except Exception as error:  # code of the checkpoint's own may raise anything
-        raise CheckpointError(f"{directory}: cannot be loaded: {hub.reason(error)}") from error
+        raise CheckpointError(f"{directory}: cannot be loaded: {one_line(error)}") from error
     return _max_length(declared)
 
 
@@ -195,7 +195,7 @@ def _found(config: Config, key: str, name: str, revision: str, *, weights: bool 
         forbidden = "; fetching is forbidden by HF_HUB_OFFLINE" if hub.offline() else ""
         raise CheckpointError(
             f"{key}: {name} is no directory here, and the Hugging Face hub gives no such model: "
-            f"{hub.reason(error)}{forbidden}"
+            f"{one_line(error)}{forbidden}"
         ) from None
 
 
@@ -222,7 +222,7 @@ def _load(config: Config, directory: Path, weights: Path) -> tuple[PreTrainedMod
                 **options,
             )
     except Exception as error:  # whatever the model's code raises
-        raise CheckpointError(f"{directory}: cannot be loaded: {hub.reason(error)}") from error
+        raise CheckpointError(f"{directory}: cannot be loaded: {one_line(error)}") from error
     model.eval()
     model.requires_grad_(False)
     model.config.use_cache = False

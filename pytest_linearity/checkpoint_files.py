@@ -6,8 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pytest_linearity import hub
-from pytest_linearity.errors import CheckpointError
+from pytest_linearity.errors import CheckpointError, one_line
 
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 
@@ -48,7 +47,7 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         document = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: is not readable JSON: {hub.reason(error)}") from None
+        raise CheckpointError(f"{path}: is not readable JSON: {one_line(error)}") from None
     if not isinstance(document, dict):
         raise CheckpointError(f"{path}: holds no JSON object, but one is needed")
     return document
@@ -72,7 +71,7 @@ def tensor_names(path: Path) -> set[str]:
 
 def _problem(error: Exception) -> str:
     """Why a file of weights was not read."""
-    said = hub.reason(error).removeprefix("Error while deserializing header: ")
+    said = one_line(error).removeprefix("Error while deserializing header: ")
     if "weights_only" in str(error):  # torch's refusal, of which the rest is about turning it off
         if "global" in str(error).lower():
             return "holds more than tensors, and pickled code is never run: save safetensors"

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_linearity.values import shown
+from pytest_linearity.errors import shown
 
 if TYPE_CHECKING:
     from pytest_linearity.config import Config

@@ -13,13 +13,13 @@ from typing import Any
 
 from pytest_linearity import values
 from pytest_linearity.direction_kinds import RANDOM, parse_count, parse_directions, unreversed
-from pytest_linearity.errors import ConfigError
+from pytest_linearity.errors import ConfigError, shown
 from pytest_linearity.looks import Looks
 from pytest_linearity.metrics import Metric
 from pytest_linearity.metrics.installed import installed_metrics
 from pytest_linearity.metrics.registry import ALWAYS, MetricSource, choose
 from pytest_linearity.scope import parse_scope, parse_scopes
-from pytest_linearity.values import Parser, shown
+from pytest_linearity.values import Parser
 
 FORMATTINGS = ("alpaca", "sharegpt", "openai")
 COLUMNS = ("prompt", "query", "response", "history", "messages", "system", "tools")

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from pytest_linearity.errors import ConfigError
-from pytest_linearity.values import shown
+from pytest_linearity.errors import ConfigError, shown
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig

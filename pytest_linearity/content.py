@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_linearity.errors import CheckpointError
-from pytest_linearity.stored import read_stored, write_stored
+from pytest_linearity.files import read_checked, write_checked
 
 _KINDS = {".safetensors", ".bin", ".json", ".jinja", ".model", ".txt", ".tiktoken", ".py"}
 _OF_TRAINING = ("optimizer", "scheduler", "rng_state", "random_states", "training_args", "trainer_")
@@ -78,7 +78,7 @@ def _digest(directory: Path, memory: Path) -> str:
         fresh[key] = [identity, digest]
         whole.update(f"{path.relative_to(directory).as_posix()}\0{digest}\0".encode())
     if any(known.get(key) != entry for key, entry in fresh.items()):
-        write_stored(memory, {**known, **fresh})
+        write_checked(memory, {**known, **fresh})
     return whole.hexdigest()
 
 
@@ -109,4 +109,4 @@ def _file_digest(path: Path) -> str:
 
 def _remembered(memory: Path) -> dict[str, Any]:
     """By file its identity and digest; nothing of that where the memory is damaged."""
-    return read_stored(memory) or {}
+    return read_checked(memory) or {}

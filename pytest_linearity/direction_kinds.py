@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pytest_linearity import values
-from pytest_linearity.values import shown
+from pytest_linearity.errors import shown
 
 RANDOM = ("gaussian", "rademacher", "layerwise", "filterwise")
 """Drawn with the seed, as many as `num_directions` says."""

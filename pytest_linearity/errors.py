@@ -1,6 +1,17 @@
-"""The one exception that is a user's mistake rather than ours."""
+"""What users are told of their mistakes: exceptions, how values stand in messages, exit codes."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
+
+FINE = 0
+"""Exit code: all went well."""
+FAILED = 1
+"""Exit code: something was found that a command was asked to fail for, as pytest's."""
+UNUSABLE = 4
+"""Exit code: input that cannot be used, as pytest's."""
+INTERRUPTED = 130
+"""Exit code: Ctrl-C, as a shell's."""
 
 
 class LinearityError(Exception):
@@ -43,3 +54,26 @@ def failed_before(failure: BaseException) -> Exception:
     if isinstance(failure, LinearityError):
         return failure
     return RuntimeError(f"measuring failed before: {failure!r}")
+
+
+def shown(value: object, limit: int = 60) -> str:
+    """The value as a message shows it: on one line, and not too long."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # an integer of very many digits; a list in itself
+        text = f"a {type(value).__name__}"
+    text = text.encode("ascii", "backslashreplace").decode() if not text.isprintable() else text
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def shown_names(names: Iterable[str]) -> str:
+    """Names as a message lists them: on one line, and not too many."""
+    ordered = [name if name.isprintable() else shown(name) for name in names]
+    more = f" and {len(ordered) - 20} more" if len(ordered) > 20 else ""
+    return ", ".join(ordered[:20]) + more
+
+
+def one_line(error: BaseException) -> str:
+    """What an error of a library says, in one line of bearable length."""
+    said = " ".join(str(error).split()) or type(error).__name__
+    return said if len(said) <= 300 else f"{said[:299]}…"

@@ -12,7 +12,8 @@ from filelock import FileLock, Timeout
 
 from pytest_linearity import errors
 from pytest_linearity.errors import MeasurementError, failed_before
-from pytest_linearity.stored import read_findings, read_stored, write_findings, write_stored
+from pytest_linearity.files import read_checked, write_checked
+from pytest_linearity.stored import read_findings, write_findings
 
 if TYPE_CHECKING:
     from pytest_linearity.findings import Findings
@@ -62,7 +63,7 @@ class Exchange:
             LinearityError: As `obtain`.
             RuntimeError: As `obtain`.
         """
-        failure = read_stored(self._path(run, "failed"))
+        failure = read_checked(self._path(run, "failed"))
         if failure is not None:
             kind = getattr(errors, failure["kind"], RuntimeError)
             raise kind(failure["message"])
@@ -106,7 +107,7 @@ class Exchange:
         except BaseException as error:  # a timeout that pytest raises is no Exception
             told = failed_before(error)
             failure = {"kind": _kind(told), "message": str(told)}
-            write_stored(self._path(run, "failed"), failure)
+            write_checked(self._path(run, "failed"), failure)
             raise
         write_findings(self._path(run, "found"), findings)
         return findings

@@ -12,11 +12,11 @@ import pytest
 
 from pytest_linearity.crew import current, together
 from pytest_linearity.errors import LinearityError
+from pytest_linearity.files import brief
 from pytest_linearity.gate import GateFile
 from pytest_linearity.gate_item import GateTest
 from pytest_linearity.marks import warn_of_no_effect
 from pytest_linearity.parametrization import parametrize, require_radii
-from pytest_linearity.report.files import brief
 from pytest_linearity.report.results import Measured, scopes_of, series_of
 from pytest_linearity.run import Run
 from pytest_linearity.session import SESSION, LinearitySession

@@ -64,12 +64,6 @@ def snapshot(
     return directory
 
 
-def reason(error: BaseException) -> str:
-    """What an error of a library says, in one line of bearable length."""
-    said = " ".join(str(error).split()) or type(error).__name__
-    return said if len(said) <= 300 else f"{said[:299]}…"
-
-
 @contextmanager
 def quiet() -> Iterator[None]:
     """Keep the reports, warnings and progress bars of transformers from the terminal."""

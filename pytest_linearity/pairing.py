@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pytest_linearity.common_directions import counts_by_kind
-from pytest_linearity.errors import ConfigError
+from pytest_linearity.errors import ConfigError, shown
 from pytest_linearity.report.document import Report
-from pytest_linearity.values import shown
 
 _KEYS = ("param_scope", "seed", "directions", "radius_unit")
 """Keys of the config that say, with the checkpoint's parameters, which directions these are, and

@@ -24,9 +24,9 @@ from pytest_linearity.errors import (
     MeasurementError,
     ScopeError,
 )
+from pytest_linearity.files import brief
 from pytest_linearity.journal.places import journal_places
 from pytest_linearity.progress import ProgressBar
-from pytest_linearity.report.files import brief
 from pytest_linearity.report.outputs import Outputs, Written
 from pytest_linearity.report.results import Measured, Unmeasured
 from pytest_linearity.run import Run

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_linearity.report.files import write_whole
+from pytest_linearity.files import read_checked, write_checked
 
 if TYPE_CHECKING:
     from pytest_linearity.findings import Findings
@@ -27,7 +25,7 @@ def write_findings(path: Path, findings: Findings) -> None:
     Raises:
         LinearityError: If the file cannot be written.
     """
-    write_stored(path, plain_findings(findings))
+    write_checked(path, plain_findings(findings))
 
 
 def plain_findings(findings: Findings) -> dict[str, Any]:
@@ -45,7 +43,7 @@ def plain_findings(findings: Findings) -> dict[str, Any]:
 
 def read_findings(path: Path) -> Findings | None:
     """What `write_findings` wrote; None where there is nothing, or it is damaged or of old."""
-    document = read_stored(path)
+    document = read_checked(path)
     return None if document is None else findings_of(document)
 
 
@@ -63,33 +61,6 @@ def findings_of(document: Mapping[str, Any]) -> Findings | None:
         return Findings(Measurement(**figures), **{name: document[name] for name in _FACTS})
     except (KeyError, TypeError, AttributeError, ValueError):
         return None
-
-
-def write_stored(path: Path, document: Mapping[str, Any]) -> None:
-    """Write a JSON object behind a digest that shows whether it is still what was written.
-
-    NaN and infinity are kept, as they mark pairs whose figure is undefined; floats are written with
-    all their digits.
-
-    Raises:
-        LinearityError: If the file cannot be written.
-    """
-    content = json.dumps(document)
-    write_whole(path, f"{_digest(content)}\n{content}\n")
-
-
-def read_stored(path: Path) -> dict[str, Any] | None:
-    """The object that `write_stored` wrote; None where there is none, or no longer a whole one."""
-    try:
-        digest, _, content = path.read_text(encoding="utf-8").rstrip("\n").partition("\n")
-        document = json.loads(content) if digest == _digest(content) else None
-    except (OSError, ValueError, RecursionError):
-        return None
-    return document if isinstance(document, dict) else None
-
-
-def _digest(content: str) -> str:
-    return hashlib.sha256(content.encode()).hexdigest()
 
 
 def _hashable(value: Any) -> Any:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_linearity import hub
-from pytest_linearity.errors import CheckpointError
+from pytest_linearity.errors import CheckpointError, one_line
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -47,7 +47,7 @@ def load_tokenizer(config: Config, checkpoint: Path) -> PreTrainedTokenizerBase:
         size = len(tokenizer.get_vocab())
     except Exception as error:  # tokenizers are built in many ways, and so fail in many
         raise CheckpointError(
-            f"{directory}: its tokenizer cannot be loaded: {hub.reason(error)}; "
+            f"{directory}: its tokenizer cannot be loaded: {one_line(error)}; "
             "tokenizer_name_or_path can name another"
         ) from None
     if size <= len(tokenizer.all_special_tokens):  # transformers makes an empty one of no files
@@ -94,4 +94,4 @@ def _directory(config: Config, checkpoint: Path) -> Path:
             weights=False,
         )
     except Exception as error:  # network, permission and protocol errors have no common base
-        raise CheckpointError(f"tokenizer_name_or_path: {name}: {hub.reason(error)}") from None
+        raise CheckpointError(f"tokenizer_name_or_path: {name}: {one_line(error)}") from None

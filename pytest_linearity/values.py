@@ -14,28 +14,13 @@ import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from pytest_linearity.errors import shown
+
 Parser = Callable[[Any], Any]
 
 _DEVICE = re.compile(r"auto|cpu|(cuda|xpu|mps|npu|hpu)(:\d+)?")
 _TRUE = {"true", "yes", "on", "1"}
 _FALSE = {"false", "no", "off", "0"}
-
-
-def shown(value: object, limit: int = 60) -> str:
-    """The value as a message shows it: on one line, and not too long."""
-    try:
-        text = repr(value)
-    except (ValueError, RecursionError):  # an integer of very many digits; a list in itself
-        text = f"a {type(value).__name__}"
-    text = text.encode("ascii", "backslashreplace").decode() if not text.isprintable() else text
-    return text if len(text) <= limit else f"{text[: limit - 1]}…"
-
-
-def shown_names(names: Iterable[str]) -> str:
-    """Names as a message lists them: on one line, and not too many."""
-    ordered = [name if name.isprintable() else shown(name) for name in names]
-    more = f" and {len(ordered) - 20} more" if len(ordered) > 20 else ""
-    return ", ".join(ordered[:20]) + more
 
 
 def text(value: Any) -> str:

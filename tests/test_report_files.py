@@ -10,8 +10,8 @@ import pytest
 
 from pytest_linearity.config import Config
 from pytest_linearity.errors import ConfigError, LinearityError
+from pytest_linearity.files import brief, require_writable, write_whole
 from pytest_linearity.report.document import RadiusFigures, Report
-from pytest_linearity.report.files import brief, require_writable, write_whole
 from pytest_linearity.report.json import write_json
 from pytest_linearity.report.places import report_places
 

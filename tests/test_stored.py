@@ -87,11 +87,11 @@ def test_a_damaged_file_is_nothing(path: Path) -> None:
 
 
 def test_findings_of_another_shape_are_nothing(path: Path) -> None:
-    from pytest_linearity.stored import read_stored, write_stored
+    from pytest_linearity.files import read_checked, write_checked
 
-    document = read_stored(path)
+    document = read_checked(path)
     assert document is not None
-    write_stored(path, {**document, "measurement": {**document["measurement"], "later": 1}})
+    write_checked(path, {**document, "measurement": {**document["measurement"], "later": 1}})
     assert read_findings(path) is None
-    write_stored(path, {key: value for key, value in document.items() if key != "scope"})
+    write_checked(path, {key: value for key, value in document.items() if key != "scope"})
     assert read_findings(path) is None

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_linearity.cli.exit_codes import FINE, UNUSABLE
 from pytest_linearity.crew import current, together
+from pytest_linearity.errors import FINE, UNUSABLE
 
 if TYPE_CHECKING:
     from pytest_linearity.run import Run

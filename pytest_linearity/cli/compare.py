@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pytest_linearity.cli.exit_codes import FAILED, FINE
+from pytest_linearity.errors import FAILED, FINE
 
 
 def add_parser(commands: Any) -> None:
@@ -41,9 +41,9 @@ def add_parser(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Compare, and show both figures of every radius."""
     from pytest_linearity.cli.output import style
+    from pytest_linearity.files import brief
     from pytest_linearity.regression import compare
     from pytest_linearity.report.comparison import render_comparison
-    from pytest_linearity.report.files import brief
     from pytest_linearity.report.read import read_report
 
     baseline, report = read_report(options.baseline), read_report(options.report)

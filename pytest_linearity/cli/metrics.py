@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
-from pytest_linearity.cli.exit_codes import FINE
+from pytest_linearity.errors import FINE
 
 if TYPE_CHECKING:
     from pytest_linearity.metrics import Metric

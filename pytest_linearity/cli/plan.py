@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_linearity import values
-from pytest_linearity.cli.exit_codes import FINE
+from pytest_linearity.errors import FINE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
-from pytest_linearity.cli.exit_codes import FINE
+from pytest_linearity.errors import FINE
 
 if TYPE_CHECKING:
     from pytest_linearity.report.document import Report
@@ -45,7 +45,7 @@ def add_parser(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Draw one report, or compare several."""
-    from pytest_linearity.report.files import brief, require_writable
+    from pytest_linearity.files import brief, require_writable
     from pytest_linearity.report.plot import (
         plot_beside,
         plot_report,

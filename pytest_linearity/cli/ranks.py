@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from pytest_linearity.cli.exit_codes import UNUSABLE
+from pytest_linearity.errors import UNUSABLE
 from pytest_linearity.ranks.place import Place
 
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pytest_linearity.cli.exit_codes import FINE
+from pytest_linearity.errors import FINE
 
 
 def add_parser(commands: Any) -> None:
@@ -25,7 +25,7 @@ def add_parser(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Show the reports in the order given."""
     from pytest_linearity.cli.output import style
-    from pytest_linearity.report.files import brief
+    from pytest_linearity.files import brief
     from pytest_linearity.report.read import read_report
     from pytest_linearity.report.terminal import render
 

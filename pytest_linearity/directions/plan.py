@@ -21,9 +21,8 @@ from pytest_linearity.directions.layerwise import Layerwise
 from pytest_linearity.directions.norms import row_norms, tensor_norm, total
 from pytest_linearity.directions.parts import Part
 from pytest_linearity.directions.rademacher import Rademacher
-from pytest_linearity.errors import ConfigError
+from pytest_linearity.errors import ConfigError, shown
 from pytest_linearity.scope import match_scope, parse_scope
-from pytest_linearity.values import shown
 
 
 class Directions:

@@ -10,10 +10,9 @@ from typing import Any
 
 from pytest_linearity.crew import Crew, together
 from pytest_linearity.errors import LinearityError
+from pytest_linearity.files import brief, read_checked, require_writable, write_checked, write_whole
 from pytest_linearity.identity import difference
 from pytest_linearity.packed import pack, unpack
-from pytest_linearity.report.files import brief, require_writable, write_whole
-from pytest_linearity.stored import read_stored, write_stored
 
 _HEADER = "journal.json"
 _MEMORY = "contents.json"
@@ -68,10 +67,10 @@ class Journal:
         self.require_usable()
         plain = json.loads(json.dumps(identity))
         header = self.directory / _HEADER
-        document = read_stored(header)
+        document = read_checked(header)
         if document is None:
             # Missing, or damaged: every entry says for itself what it is of.
-            write_stored(header, {"of": plain})
+            write_checked(header, {"of": plain})
         elif document.get("of") != plain:
             theirs = document.get("of") or {}
             found = difference(theirs, plain, there="in the journal", here="in this run")

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_linearity.report.files import brief
+from pytest_linearity.files import brief
 
 if TYPE_CHECKING:
     from pytest_linearity.config import Config

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
-from pytest_linearity.errors import ConfigError
+from pytest_linearity.errors import ConfigError, shown
 from pytest_linearity.metrics.changes import (
     cosine_similarity,
     relative_error,
@@ -15,7 +15,6 @@ from pytest_linearity.metrics.changes import (
 )
 from pytest_linearity.metrics.metric import Metric
 from pytest_linearity.metrics.predictions import kl_divergence, top1_agreement
-from pytest_linearity.values import shown
 
 MetricSource: TypeAlias = Callable[[], Iterable[Metric]]
 """Gives the metrics that others add."""

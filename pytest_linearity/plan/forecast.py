@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from pytest_linearity.errors import CheckpointError
-from pytest_linearity.hub import reason
+from pytest_linearity.errors import CheckpointError, one_line
 from pytest_linearity.plan.duration import Clock
 from pytest_linearity.plan.effort import work_of
 from pytest_linearity.plan.forward import follow
@@ -124,7 +123,7 @@ class Planner:
             self._forward = follow(subject.model)
         except Exception as error:  # whatever the forward raises
             raise CheckpointError(
-                f"{subject.place}: its forward does not run: {reason(error)}"
+                f"{subject.place}: its forward does not run: {one_line(error)}"
             ) from error
 
     def plan(self, *, timed: bool) -> Plan:

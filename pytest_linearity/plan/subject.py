@@ -11,7 +11,7 @@ import torch
 from pytest_linearity import hub
 from pytest_linearity.architecture import check_architecture
 from pytest_linearity.checkpoint import config_directory
-from pytest_linearity.errors import CheckpointError
+from pytest_linearity.errors import CheckpointError, one_line
 from pytest_linearity.plan.headers import Stored, read_headers
 from pytest_linearity.plan.skeleton import skeleton
 
@@ -62,7 +62,7 @@ def subject_of(config: Config) -> Subject:
         declared = _declared(place, trust_remote_code=config.trust_remote_code)
         model = skeleton(declared, trust_remote_code=config.trust_remote_code)
     except Exception as error:  # whatever the model's code raises
-        raise CheckpointError(f"{place}: gives no model: {hub.reason(error)}") from error
+        raise CheckpointError(f"{place}: gives no model: {one_line(error)}") from error
     return Subject(place, declared, model, stored or _as_declared(declared, model), at_hand)
 
 

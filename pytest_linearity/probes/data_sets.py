@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_linearity import hub
 from pytest_linearity.config import COLUMNS, FORMATTINGS, TAGS
-from pytest_linearity.errors import ProbeError
+from pytest_linearity.errors import ProbeError, one_line, shown, shown_names
 from pytest_linearity.probes.conversations import Layout
-from pytest_linearity.values import integer, shown, shown_names
+from pytest_linearity.values import integer
 
 if TYPE_CHECKING:
     from pytest_linearity.config import Config
@@ -189,7 +189,7 @@ def _read_info(path: Path) -> Mapping[str, Any]:
     try:
         info = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
-        raise ProbeError(f"{path}: is not readable JSON: {hub.reason(error)}") from None
+        raise ProbeError(f"{path}: is not readable JSON: {one_line(error)}") from None
     if not isinstance(info, dict):
         raise ProbeError(f"{path}: holds {shown(info)}, but a mapping of data sets is needed")
     return info

@@ -13,10 +13,9 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from pytest_linearity import hub
-from pytest_linearity.errors import ProbeError
+from pytest_linearity.errors import ProbeError, one_line, shown_names
 from pytest_linearity.probes.conversations import Row
 from pytest_linearity.probes.data_sets import DataSet
-from pytest_linearity.values import shown_names
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -70,7 +69,7 @@ def _loaded(data_set: DataSet, temporary: str, cache_dir: str | None) -> Dataset
     except ProbeError:
         raise
     except Exception as error:  # readers of five formats and of the hub have no common base
-        said = hub.reason(error.__cause__ or error)
+        said = one_line(error.__cause__ or error)
         if "no data" in said:
             said = "it holds no rows"
         what = f"{data_set.place} cannot be read" if local else _unavailable()

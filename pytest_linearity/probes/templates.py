@@ -13,8 +13,7 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from pytest_linearity import hub
-from pytest_linearity.errors import ProbeError
+from pytest_linearity.errors import ProbeError, one_line
 from pytest_linearity.probes.conversations import Conversation, Dropped, Turn
 
 if TYPE_CHECKING:
@@ -62,7 +61,7 @@ def choose_template(config: Config, tokenizer: PreTrainedTokenizerBase) -> Templ
     try:
         return Template(config.template, path.read_text(encoding="utf-8"), writes_begin=True)
     except (OSError, ValueError) as error:
-        raise ProbeError(f"template: {path} cannot be read: {hub.reason(error)}") from None
+        raise ProbeError(f"template: {path} cannot be read: {one_line(error)}") from None
 
 
 def render(
@@ -97,7 +96,7 @@ def render(
             return text
         first = text if first is None else first
     if first is None:
-        raise Dropped(f"refused by the chat template ({hub.reason(problem or ValueError())})")
+        raise Dropped(f"refused by the chat template ({one_line(problem or ValueError())})")
     return first
 
 

@@ -21,9 +21,8 @@ import torch
 import torch.distributed as dist
 from torch.distributed.rendezvous import rendezvous
 
-from pytest_linearity.cli.exit_codes import UNUSABLE
 from pytest_linearity.crew import Solo, enter
-from pytest_linearity.errors import RanksError
+from pytest_linearity.errors import UNUSABLE, RanksError
 from pytest_linearity.ranks.group import Ranks
 from pytest_linearity.ranks.place import Place
 from pytest_linearity.ranks.watch import Loss, Watch

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pytest_linearity.files import write_whole
 from pytest_linearity.report.document import Report
-from pytest_linearity.report.files import write_whole
 
 
 def write_json(report: Report, path: Path) -> None:

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path, PurePath
 
 from pytest_linearity.errors import ConfigError, LinearityError
-from pytest_linearity.report.files import brief, require_writable, write_whole
+from pytest_linearity.files import brief, require_writable, write_whole
 from pytest_linearity.report.results import (
     Measured,
     Unmeasured,

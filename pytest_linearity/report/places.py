@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_linearity.errors import ConfigError
-from pytest_linearity.report.files import brief, require_writable
+from pytest_linearity.files import brief, require_writable
 
 if TYPE_CHECKING:
     from pytest_linearity.config import Config

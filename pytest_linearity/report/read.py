@@ -8,10 +8,9 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, NoReturn
 
-from pytest_linearity.errors import ConfigError
+from pytest_linearity.errors import ConfigError, shown
+from pytest_linearity.files import brief
 from pytest_linearity.report.document import SCHEMA_VERSION, Report
-from pytest_linearity.report.files import brief
-from pytest_linearity.values import shown
 
 _SHOWN: dict[str, dict[str, Any]] = {
     "config": {

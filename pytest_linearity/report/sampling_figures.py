@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from pytest_linearity.errors import shown
 from pytest_linearity.report.typed import typed
-from pytest_linearity.values import shown
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import MISSING, fields
 from types import NoneType, UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
-from pytest_linearity.values import shown
+from pytest_linearity.errors import shown
 
 _Data = TypeVar("_Data")
 

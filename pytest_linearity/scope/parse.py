@@ -7,8 +7,7 @@ import warnings
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-from pytest_linearity.errors import ConfigError
-from pytest_linearity.values import shown
+from pytest_linearity.errors import ConfigError, shown
 
 WHOLE_WORDS = ("full", "embeddings", "head", "attention", "mlp", "norms", "biases")
 """The kinds of scope that take nothing after their name."""

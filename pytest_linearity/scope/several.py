@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from pytest_linearity.errors import ConfigError
+from pytest_linearity.errors import ConfigError, shown
 from pytest_linearity.scope.parse import Scope, parse_scope
-from pytest_linearity.values import shown, text
+from pytest_linearity.values import text
 
 if TYPE_CHECKING:
     from pytest_linearity.config import Config

@@ -8,12 +8,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from pytest_linearity import hub
 from pytest_linearity.direction_kinds import file_of
 from pytest_linearity.directions.chance import Shapes
 from pytest_linearity.directions.layout import matrix_shape
-from pytest_linearity.errors import ConfigError
-from pytest_linearity.values import shown
+from pytest_linearity.errors import ConfigError, one_line, shown
 from pytest_linearity.vectors.tensors import tensors_digest
 
 
@@ -86,7 +84,7 @@ def read_direction(kind: str, path: Path | None, model: nn.Module) -> FileVector
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except Exception as error:  # safetensors and the system's errors have no common base
         raise ConfigError(
-            f"directions: {kind}: cannot be read as safetensors: {hub.reason(error)}"
+            f"directions: {kind}: cannot be read as safetensors: {one_line(error)}"
         ) from None
     return FileVector(kind, tensors, model)
 

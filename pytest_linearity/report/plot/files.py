@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_linearity.errors import ConfigError
-from pytest_linearity.report.files import brief, write_whole
+from pytest_linearity.files import brief, write_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -1,11 +1,15 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and JSON that shows whether it is still whole."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import secrets
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from pytest_linearity.errors import ConfigError, LinearityError
 
@@ -80,3 +84,30 @@ def _write_and_rename(path: Path, content: bytes) -> None:
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
+
+
+def write_checked(path: Path, document: Mapping[str, Any]) -> None:
+    """Write a JSON object behind a digest that shows whether it is still what was written.
+
+    NaN and infinity are kept, as they mark pairs whose figure is undefined; floats are written with
+    all their digits.
+
+    Raises:
+        LinearityError: If the file cannot be written.
+    """
+    content = json.dumps(document)
+    write_whole(path, f"{_digest(content)}\n{content}\n")
+
+
+def read_checked(path: Path) -> dict[str, Any] | None:
+    """The object that `write_checked` wrote; None where there is none, or no longer a whole one."""
+    try:
+        digest, _, content = path.read_text(encoding="utf-8").rstrip("\n").partition("\n")
+        document = json.loads(content) if digest == _digest(content) else None
+    except (OSError, ValueError, RecursionError):
+        return None
+    return document if isinstance(document, dict) else None
+
+
+def _digest(content: str) -> str:
+    return hashlib.sha256(content.encode()).hexdigest()

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from pytest_linearity.config import Config, load_config
     from pytest_linearity.directions import Directions
     from pytest_linearity.errors import LinearityError
-    from pytest_linearity.measurement import Measurement, measure
+    from pytest_linearity.measurement import measure
     from pytest_linearity.metrics import Metric, find_metric
-    from pytest_linearity.report.document import RadiusFigures, Report
-    from pytest_linearity.report.metric_figures import MetricFigures
+    from pytest_linearity.numerics.measurement.measurement import Measurement
+    from pytest_linearity.report.document import MetricFigures, RadiusFigures, Report
 
 __version__ = "0.1.0"
 
@@ -25,9 +25,9 @@ _HOMES = {
     "Config": "config",
     "Directions": "directions",
     "LinearityError": "errors",
-    "Measurement": "measurement",
+    "Measurement": "numerics.measurement.measurement",
     "Metric": "metrics",
-    "MetricFigures": "report.metric_figures",
+    "MetricFigures": "report.document",
     "RadiusFigures": "report.document",
     "Report": "report.document",
     "analyze": "analysis",

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import datetime, timezone
 from functools import cached_property
 from pathlib import Path
@@ -24,15 +24,17 @@ from pytest_linearity.engine import Engine
 from pytest_linearity.environment import peak_memory, resolve_device, versions
 from pytest_linearity.errors import ConfigError, LinearityError, MeasurementError
 from pytest_linearity.findings import Findings
+from pytest_linearity.identity import identity
 from pytest_linearity.journal.folder import Journal
 from pytest_linearity.layers import LayerTaps
 from pytest_linearity.logits import last_token_logits
-from pytest_linearity.measurement import Measurement, measure
+from pytest_linearity.measurement import measure
+from pytest_linearity.numerics.measurement.measurement import Measurement
+from pytest_linearity.numerics.measurement.schedule import Progress
 from pytest_linearity.padding import sees_padding
-from pytest_linearity.passes import Progress
 from pytest_linearity.preparation import prepare
 from pytest_linearity.probes import Batch, Probes, load_probes
-from pytest_linearity.radius_unit import absolute_radii, in_unit
+from pytest_linearity.radius_unit import absolute_radii
 from pytest_linearity.report.document import Report
 from pytest_linearity.scope.structure import transformer_blocks
 from pytest_linearity.sharing import Sharing, share, whole
@@ -133,7 +135,7 @@ class Analysis:
     @cached_property
     def measurement(self) -> Measurement:
         """The figures of every (radius, direction, prompt)."""
-        prepare(self, current(), self._journal)
+        prepare(self.config, self._identity, current(), self._journal)
         config, model = self.config, self.checkpoint.model
         device = resolve_device(config.device)
         started = time.perf_counter()
@@ -162,8 +164,8 @@ class Analysis:
         if self._journal is not None:
             self._journal.add_up(current())
         self._seconds = time.perf_counter() - started
-        ordered = _in_order(measured, [row for batch in batches for row in batch.rows])
-        return in_unit(ordered, config.radii)
+        ordered = measured.in_order([row for batch in batches for row in batch.rows])
+        return ordered.in_unit(config.radii)
 
     @_of_the_checkpoint
     def batches(self) -> tuple[Batch, ...]:
@@ -205,6 +207,15 @@ class Analysis:
     def report(self) -> Report:
         """The figures per radius, held against the limits."""
         return judge(self.findings, self.config)
+
+    def _identity(self, digest: Callable[[Path], str]) -> dict[str, Any]:
+        """What the figures depend on, by name, and how they are taken."""
+        directory, scope = self.opened.directory, sorted(self.directions.shapes.items())
+        return {
+            **identity(self.config, directory, self.probes, digest),
+            "the scope": hashlib.sha256(repr(scope).encode()).hexdigest(),
+            "the batches": [list(batch.rows) for batch in self.batches],
+        }
 
     def _settled(self, measured: Measurement) -> bool:
         """Whether more directions would not change the verdict on any radius."""
@@ -301,27 +312,4 @@ def _small_part(batch: Batch) -> Batch:
         attention_mask=batch.attention_mask[:1, :length],
         last=batch.last[:1].clamp(max=length - 1),
         rows=batch.rows[:1],
-    )
-
-
-def _in_order(measured: Measurement, rows: list[int]) -> Measurement:
-    """The measurement with prompts in the order of the probes instead of the batches."""
-    import torch
-
-    places = torch.tensor(rows).argsort()
-    curvature, layers = measured.curvature_ratio, measured.layers
-    return replace(
-        measured,
-        relative_error=measured.relative_error[..., places],
-        cosine_similarity=measured.cosine_similarity[..., places],
-        curvature_ratio=None if curvature is None else curvature[..., places],
-        layers=None
-        if layers is None
-        else replace(
-            layers,
-            relative_error=layers.relative_error[..., places],
-            cosine_similarity=layers.cosine_similarity[..., places],
-        ),
-        metrics={name: values[..., places] for name, values in measured.metrics.items()},
-        metric_noise={name: noise[..., places] for name, noise in measured.metric_noise.items()},
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,28 +11,7 @@ from pytest_linearity.gate_item import GateFailure, GateTest
 from pytest_linearity.session import SESSION
 
 if TYPE_CHECKING:
-    from pytest_linearity.gate import GateFile, GateGroup
     from pytest_linearity.regression import RadiusRegression, Regression
-
-
-def baseline_tests(parent: GateFile | GateGroup) -> Iterator[pytest.Item]:
-    """One test per radius, then one for the linearity radius; none without a baseline."""
-    if parent.run.baseline is None:
-        return
-    for radius in parent.run.config.radii:
-        yield _named(BaselineRadiusTest, parent, f"r={radius}", radius=radius)
-    yield _named(BaselineLinearityRadiusTest, parent, "linearity_radius")
-
-
-def _named(
-    kind: type[BaselineTest], parent: GateFile | GateGroup, what: str, **keys: Any
-) -> pytest.Item:
-    # Spelled out, as pytest 9 tells a parameter from a name only in an id that it parses.
-    name = f"baseline[{what}]"
-    test: pytest.Item = kind.from_parent(
-        parent, name=name, nodeid=f"{parent.nodeid}::{name}", **keys
-    )
-    return test
 
 
 class BaselineTest(GateTest):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_linearity.by_kind import rows_by_kind
+from pytest_linearity.content import content_digest
 from pytest_linearity.errors import LinearityError
 from pytest_linearity.identity import identity
 from pytest_linearity.metrics.registry import built_in
@@ -80,7 +81,13 @@ class Cache:
 
     def _key(self, run: Run) -> str:
         """A digest of the checkpoint's content, the probes, the config, versions and device."""
-        parts = identity(run.analysis, run.measuring, self._directory / "contents.json")
+        analysis, memory = run.analysis, self._directory / "contents.json"
+        parts = identity(
+            run.measuring,
+            analysis.opened.directory,
+            analysis.probes,
+            lambda path: content_digest(path, memory),
+        )
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
@@ -88,7 +95,8 @@ def _decides(findings: Findings, config: Config) -> bool:
     """Whether rounding leaves no doubt about any verdict under the limits of a config."""
     import torch
 
-    from pytest_linearity.verdict import limits_of, undecided
+    from pytest_linearity.numerics.measurement.limits import undecided
+    from pytest_linearity.verdict import limits_of
 
     measured, limits = findings.measurement, limits_of(config)
     if config.precision != "auto":

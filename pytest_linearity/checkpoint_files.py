@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pytest_linearity.errors import CheckpointError, one_line
+
+if TYPE_CHECKING:
+    from pytest_linearity.config import Config
 
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 
@@ -139,3 +143,22 @@ def _checkpoints_within(directory: Path) -> str:
         key=lambda name: (len(name), name),  # checkpoint-500 before checkpoint-1000
     )
     return f"; give one of the checkpoints in it: {', '.join(steps)}" if steps else ""
+
+
+def training_step(config: Config) -> int | None:
+    """The training step of a checkpoint, from its trainer's state or else from its name.
+
+    Returns:
+        ``None`` where neither says it.
+    """
+    directory = config.locate(config.checkpoint)
+    if directory is not None:
+        try:
+            state = json.loads((directory / "trainer_state.json").read_bytes())
+            step = state["global_step"]
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            step = None
+        if isinstance(step, int) and not isinstance(step, bool) and step >= 0:
+            return step
+    trailing = re.search(r"\d+$", Path(config.checkpoint).name, re.ASCII)
+    return int(trailing.group()) if trailing else None

@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from pytest_linearity import values
-from pytest_linearity.direction_kinds import RANDOM, parse_count, parse_directions, unreversed
+from pytest_linearity.direction_kinds import RANDOM, unreversed
 from pytest_linearity.errors import ConfigError, shown
 from pytest_linearity.looks import Looks
 from pytest_linearity.metrics import Metric
-from pytest_linearity.metrics.installed import installed_metrics
-from pytest_linearity.metrics.registry import ALWAYS, MetricSource, choose
-from pytest_linearity.scope import parse_scope, parse_scopes
-from pytest_linearity.values import Parser
+from pytest_linearity.metrics.registry import ALWAYS, MetricSource, choose, installed_metrics
+from pytest_linearity.scope import parse_scope
+from pytest_linearity.values import Parser, parse_count, parse_directions, parse_scopes
 
 FORMATTINGS = ("alpaca", "sharegpt", "openai")
 COLUMNS = ("prompt", "query", "response", "history", "messages", "system", "tools")
@@ -46,12 +45,7 @@ def _key(default: Any, parse: Parser) -> Any:
 
 
 def _scope(value: Any) -> str:
-    text = values.text(value)
-    try:
-        parse_scope(text)
-    except ConfigError as error:
-        raise ValueError(str(error).removeprefix("param_scope: ")) from None
-    return text
+    return parse_scope(values.text(value)).text
 
 
 def _full_only(value: Any) -> str:
@@ -291,19 +285,10 @@ class Config:
         """
         if isinstance(self.model_name_or_path, tuple):
             raise self.error(
-                "model_name_or_path", "names several checkpoints: take each of `checkpoints()`"
+                "model_name_or_path",
+                "names several checkpoints: take each of `checkpoints_of(config)`",
             )
         return self.model_name_or_path
-
-    def checkpoints(self) -> tuple[Config, ...]:
-        """A config of its own for each checkpoint, those of a pattern in the order of their steps.
-
-        Raises:
-            ConfigError: If a pattern matches no directory, or a checkpoint is named twice.
-        """
-        from pytest_linearity.checkpoints import expand
-
-        return expand(self)
 
     @property
     def scope(self) -> str:
@@ -313,18 +298,8 @@ class Config:
             ConfigError: If there are several.
         """
         if self.param_scopes is not None:
-            raise self.error("param_scopes", "names several scopes: take each of `runs()`")
+            raise self.error("param_scopes", "names several scopes: take each of `runs_of(config)`")
         return self.param_scope
-
-    def runs(self) -> tuple[Config, ...]:
-        """A config of its own for each scope of each checkpoint.
-
-        Raises:
-            ConfigError: If a pattern matches no directory, or a checkpoint is named twice.
-        """
-        from pytest_linearity.scope.several import expand_scopes
-
-        return tuple(one for each in self.checkpoints() for one in expand_scopes(each))
 
     @property
     def labels(self) -> tuple[str, ...]:

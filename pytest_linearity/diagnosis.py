@@ -16,7 +16,7 @@ from pytest_linearity.report.refined_figures import RefinedFigures
 
 if TYPE_CHECKING:
     from pytest_linearity.config import Config
-    from pytest_linearity.measurement import Measurement
+    from pytest_linearity.numerics.measurement.measurement import Measurement
 
 
 def diagnosis(measured: Measurement, config: Config) -> dict[str, Any]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import platform
 import re
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
 
-from pytest_linearity import __version__
 from pytest_linearity.crew import current
 from pytest_linearity.errors import ConfigError
 
@@ -19,7 +19,7 @@ def versions() -> dict[str, str]:
     import transformers
 
     return {
-        "pytest_linearity": __version__,
+        "pytest_linearity": version("pytest-linearity"),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "transformers": transformers.__version__,

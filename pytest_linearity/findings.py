@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pytest_linearity.measurement import Measurement
+    from pytest_linearity.numerics.measurement.measurement import Measurement
 
 
 @dataclass(frozen=True)

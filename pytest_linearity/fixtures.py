@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from pytest_linearity.config import Config
     from pytest_linearity.directions import Directions
-    from pytest_linearity.measurement import Measurement
+    from pytest_linearity.numerics.measurement.measurement import Measurement
     from pytest_linearity.probes import Probes
     from pytest_linearity.report.document import RadiusFigures, Report
     from pytest_linearity.run import Run

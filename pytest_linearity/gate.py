@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
-from pytest_linearity.baseline_gate import baseline_tests
-from pytest_linearity.gate_item import GateFailure, GateTest
-from pytest_linearity.report.document import Report
-from pytest_linearity.report.junit import radius_properties, verdict_properties
+from pytest_linearity.baseline_gate import (
+    BaselineLinearityRadiusTest,
+    BaselineRadiusTest,
+    BaselineTest,
+)
+from pytest_linearity.gate_item import LinearityRadiusTest, RadiusTest
 from pytest_linearity.run import Run
 
 
@@ -85,53 +87,21 @@ def _tests(parent: GateFile | GateGroup) -> Iterator[pytest.Item]:
     yield from baseline_tests(parent)
 
 
-class RadiusTest(GateTest):
-    """One radius complies with both limits."""
-
-    def __init__(self, *, radius: float, **kwargs: Any) -> None:
-        """A test of `radius`."""
-        super().__init__(**kwargs)
-        self.radius = radius
-
-    def runtest(self) -> None:
-        """Fail, or skip above `min_linearity_radius`, where the radius does not comply."""
-        report = self.report()
-        figures = report.at(self.radius)
-        self.user_properties += radius_properties(figures)
-        if figures.complies:
-            return
-        found = f"{figures.reason} at r={self.radius} (linearity radius {_radius(report)})"
-        least = self.run.config.min_linearity_radius
-        if least is not None and self.radius > least:
-            pytest.skip(f"{found}; only radii up to min_linearity_radius {least} must comply")
-        raise GateFailure(found)
+def baseline_tests(parent: GateFile | GateGroup) -> Iterator[pytest.Item]:
+    """One test per radius, then one for the linearity radius; none without a baseline."""
+    if parent.run.baseline is None:
+        return
+    for radius in parent.run.config.radii:
+        yield _named(BaselineRadiusTest, parent, f"r={radius}", radius=radius)
+    yield _named(BaselineLinearityRadiusTest, parent, "linearity_radius")
 
 
-class LinearityRadiusTest(GateTest):
-    """The verdict on the checkpoint: its linearity radius is what it has to be."""
-
-    def runtest(self) -> None:
-        """Fail where the linearity radius is too small, or a smaller radius does not comply."""
-        report = self.report()
-        self.user_properties += verdict_properties(report)
-        if not report.passed:
-            raise GateFailure(self._shortfall(report))
-
-    def _shortfall(self, report: Report) -> str:
-        reached = report.linearity_radius
-        least = self.run.config.min_linearity_radius
-        required, name = (
-            (report.radii[-1].radius, "the largest tested radius")
-            if least is None
-            else (least, "min_linearity_radius")
-        )
-        if reached is None:
-            return f"linearity radius none: no tested radius complies, {required} must ({name})"
-        if reached < required:
-            return f"linearity radius {reached} < {required} ({name})"
-        broken = ", ".join(str(f.radius) for f in report.radii if not f.complies)
-        return f"linearity radius {reached}, but {broken} does not comply"
-
-
-def _radius(report: Report) -> str:
-    return "none" if report.linearity_radius is None else str(report.linearity_radius)
+def _named(
+    kind: type[BaselineTest], parent: GateFile | GateGroup, what: str, **keys: Any
+) -> pytest.Item:
+    # Spelled out, as pytest 9 tells a parameter from a name only in an id that it parses.
+    name = f"baseline[{what}]"
+    test: pytest.Item = kind.from_parent(
+        parent, name=name, nodeid=f"{parent.nodeid}::{name}", **keys
+    )
+    return test

@@ -5,17 +5,21 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol, cast
 
 import pytest
 
 from pytest_linearity import run as run_module
+from pytest_linearity.report.document import Report
+from pytest_linearity.report.junit import radius_properties, verdict_properties
 from pytest_linearity.run import Run
 from pytest_linearity.session import SESSION
 
-if TYPE_CHECKING:
-    from pytest_linearity.gate import GateFile, GateGroup
-    from pytest_linearity.report.document import Report
+
+class HasRun(Protocol):
+    """A collector whose tests are about one run."""
+
+    run: Run
 
 
 class GateFailure(Exception):
@@ -56,12 +60,10 @@ class FailureLine:
 class GateTest(pytest.Item):
     """A test of the gate; the first one that runs measures for all."""
 
-    parent: GateFile | GateGroup
-
     @property
     def run(self) -> Run:
         """What is tested."""
-        return self.parent.run
+        return cast(HasRun, self.parent).run
 
     def report(self) -> Report:
         """The report on this checkpoint, measured on first use."""
@@ -78,3 +80,55 @@ class GateTest(pytest.Item):
     def reportinfo(self) -> tuple[os.PathLike[str], int | None, str]:
         """Where the test is, and the headline of its failure."""
         return self.path, None, f"{self.run.name} {self.name}"
+
+
+class RadiusTest(GateTest):
+    """One radius complies with both limits."""
+
+    def __init__(self, *, radius: float, **kwargs: Any) -> None:
+        """A test of `radius`."""
+        super().__init__(**kwargs)
+        self.radius = radius
+
+    def runtest(self) -> None:
+        """Fail, or skip above `min_linearity_radius`, where the radius does not comply."""
+        report = self.report()
+        figures = report.at(self.radius)
+        self.user_properties += radius_properties(figures)
+        if figures.complies:
+            return
+        found = f"{figures.reason} at r={self.radius} (linearity radius {_radius(report)})"
+        least = self.run.config.min_linearity_radius
+        if least is not None and self.radius > least:
+            pytest.skip(f"{found}; only radii up to min_linearity_radius {least} must comply")
+        raise GateFailure(found)
+
+
+class LinearityRadiusTest(GateTest):
+    """The verdict on the checkpoint: its linearity radius is what it has to be."""
+
+    def runtest(self) -> None:
+        """Fail where the linearity radius is too small, or a smaller radius does not comply."""
+        report = self.report()
+        self.user_properties += verdict_properties(report)
+        if not report.passed:
+            raise GateFailure(self._shortfall(report))
+
+    def _shortfall(self, report: Report) -> str:
+        reached = report.linearity_radius
+        least = self.run.config.min_linearity_radius
+        required, name = (
+            (report.radii[-1].radius, "the largest tested radius")
+            if least is None
+            else (least, "min_linearity_radius")
+        )
+        if reached is None:
+            return f"linearity radius none: no tested radius complies, {required} must ({name})"
+        if reached < required:
+            return f"linearity radius {reached} < {required} ({name})"
+        broken = ", ".join(str(f.radius) for f in report.radii if not f.complies)
+        return f"linearity radius {reached}, but {broken} does not comply"
+
+
+def _radius(report: Report) -> str:
+    return "none" if report.linearity_radius is None else str(report.linearity_radius)

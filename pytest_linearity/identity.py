@@ -8,12 +8,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_linearity.content import content_digest
 from pytest_linearity.direction_kinds import file_of
 
 if TYPE_CHECKING:
-    from pytest_linearity.analysis import Analysis
     from pytest_linearity.config import Config
+    from pytest_linearity.probes import Probes
 
 _NOT_MEASURED = {
     "cos_threshold",
@@ -41,13 +40,16 @@ _IN_OTHER_WORDS = {
 """Keys that name files, of which the content is what matters."""
 
 
-def identity(analysis: Analysis, config: Config, memory: Path) -> dict[str, Any]:
-    """What the figures of an analysis depend on.
+def identity(
+    config: Config, directory: Path, probes: Probes, digest: Callable[[Path], str]
+) -> dict[str, Any]:
+    """What the figures of a run depend on; no weights are loaded for it.
 
     Args:
-        analysis: Of the checkpoint; no weights are loaded for it.
-        config: Its config.
-        memory: Where digests of files are remembered; see `content_digest`.
+        config: What is measured, and how.
+        directory: The checkpoint's files.
+        probes: The prompts.
+        digest: What stands for the content of a directory or file; see `content_digest`.
 
     Returns:
         Plain JSON; equal where figures are, but for rounding.
@@ -55,20 +57,12 @@ def identity(analysis: Analysis, config: Config, memory: Path) -> dict[str, Any]
     Raises:
         LinearityError: If config, checkpoint or probes cannot be used.
     """
-    return identity_by(analysis, config, lambda path: content_digest(path, memory))
-
-
-def identity_by(
-    analysis: Analysis, config: Config, digest: Callable[[Path], str]
-) -> dict[str, Any]:
-    """As `identity`, with another digest of what files hold."""
     from pytest_linearity.environment import device_name, versions
 
-    probes = analysis.probes
     prompts = [[probe.token_ids for probe in probes.probes], probes.describe(), probes.pad_id]
     return {
         **measured_keys(config),
-        "the checkpoint": digest(analysis.opened.directory),
+        "the checkpoint": digest(directory),
         "the files of directions": [digest(path) for path in _vector_files(config)],
         "the prompts": hashlib.sha256(json.dumps(prompts, sort_keys=True).encode()).hexdigest(),
         **{f"the version of {name}": version for name, version in versions().items()},

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 
 from pytest_linearity.lockstep.evaluation import Evaluation, current
 from pytest_linearity.metrics import cosine_similarity, relative_error
+from pytest_linearity.numerics.measurement.measurement import LayerProfile
 from pytest_linearity.pairs import Pairs
 
 Logits = Callable[[], Tensor]
@@ -129,24 +129,6 @@ class _Tapped:
         self.names.append(name if run == 1 else f"{name} ({run})")
         rows = self._rows.to(output.device)
         self.states.append(output.reshape(-1, output.shape[-1])[rows])
-
-
-@dataclass(frozen=True)
-class LayerProfile:
-    """Where along the blocks the change of the last token's hidden state stops being linear."""
-
-    names: tuple[str, ...]
-    """The blocks, in running order."""
-    relative_error: Tensor
-    """ε of the hidden states, float64 Tensor [radii, blocks, directions, prompts]; 0 for a block
-    that nothing perturbed lies before."""
-    cosine_similarity: Tensor
-    """c of the hidden states, float64 Tensor [radii, blocks, directions, prompts]."""
-
-    def at(self, places: Sequence[int]) -> LayerProfile:
-        """The profile at some of the radii, by their places."""
-        chosen = list(places)
-        return LayerProfile(self.names, self.relative_error[chosen], self.cosine_similarity[chosen])
 
 
 class LayerFigures:

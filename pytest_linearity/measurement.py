@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from math import isfinite
 from typing import TypeAlias
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from pytest_linearity.calibration import Calibration, calibrate
 from pytest_linearity.crew import Crew, Solo, together
@@ -19,103 +19,19 @@ from pytest_linearity.guards import (
     readable_out_of_memory,
     sigterm_interrupts,
 )
-from pytest_linearity.journal.folder import Journal
-from pytest_linearity.journal.rounds import calibrated, calibration_of
-from pytest_linearity.layers import LayerFigures, LayerProfile, LayerTaps
+from pytest_linearity.layers import LayerFigures, LayerTaps
 from pytest_linearity.metrics import Metric
-from pytest_linearity.metrics.values import MetricValues
+from pytest_linearity.numerics.measurement.limits import Limits
+from pytest_linearity.numerics.measurement.measurement import Measurement
+from pytest_linearity.numerics.measurement.resume import Journal, calibrated, calibration_of
+from pytest_linearity.numerics.measurement.schedule import Logits, Progress
 from pytest_linearity.pages import kept_pages
-from pytest_linearity.passes import Logits, Progress
 from pytest_linearity.prefix_check import check_prefix, plain
-from pytest_linearity.refinement import Refinement, refine
-from pytest_linearity.verdict import Limits
+from pytest_linearity.refinement import refine
 from pytest_linearity.work import Work, share_of
 
 Enough: TypeAlias = "Callable[[Measurement], bool]"
 """Says whether the directions measured so far are enough."""
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """All figures of one model, one per (radius, direction, prompt)."""
-
-    radii: tuple[float, ...]
-    """The radii, in the order they were asked for."""
-    relative_error: Tensor
-    """ε, float64 Tensor [radii, directions, prompts]; see `metrics` for what marks a pair whose
-    figure is undefined."""
-    cosine_similarity: Tensor
-    """c, float64 Tensor [radii, directions, prompts]."""
-    precision: tuple[str, ...]
-    """Arithmetic of the forwards at each radius, `float32` or `float64`."""
-    noise_floor: tuple[float | None, ...]
-    """Relative error that rounding alone causes at each radius; None where it is not finite."""
-    jvp_method: str
-    """`forward-mode`, or `central-differences` where an operation has no forward derivative."""
-    no_forward_mode: str | None
-    """What forward mode failed at; None where it works."""
-    routing_flips: tuple[int, ...] | None
-    """Discrete choices that differ between θ* and θ* + rδ at each radius, over all pairs; None
-    for a model that makes none."""
-    curvature_ratio: Tensor | None = None
-    """κ = ‖f''[δ, δ]‖ / ‖Jδ‖, float64 Tensor [directions, prompts], in one over the radius;
-    None if it was not asked for. See `second_order`."""
-    layers: LayerProfile | None = None
-    """ε and c of the last token's hidden state after every block; None if not asked for."""
-    refinement: Refinement | None = None
-    """The crossing between two radii, bracketed; None if not asked for, or if there is none."""
-    kinds: tuple[str, ...] = ()
-    """The kind of each direction; empty where they are all of one."""
-    directions: tuple[int, ...] = ()
-    """Which of the planned directions each row is; empty where they are all there."""
-    evaluations: int = 0
-    """Evaluations of one batch each, baselines and JVPs included, by this process."""
-    metrics: Mapping[str, Tensor] = field(default_factory=dict)
-    """Further metrics by name, float64 Tensors [radii, directions, prompts]; ``nan`` where a
-    metric's function gave no figure."""
-    metric_noise: Mapping[str, Tensor] = field(default_factory=dict)
-    """How far rounding can move each figure of each of them, same shape."""
-    metric_failures: Mapping[str, tuple[str | None, ...]] = field(default_factory=dict)
-    """Why a metric's function gave no figures at each radius; None where it always did."""
-
-    def metric_values(self, place: int, metrics: Sequence[Metric]) -> list[MetricValues]:
-        """The figures of further metrics at the radius of that place in `radii`."""
-        return [
-            MetricValues(
-                metric,
-                self.metrics[metric.name][place],
-                self.metric_noise[metric.name][place],
-                self.metric_failures[metric.name][place],
-            )
-            for metric in metrics
-        ]
-
-    def at(self, radii: Sequence[float]) -> Measurement:
-        """The figures at some of the radii, in the order given.
-
-        Raises:
-            ValueError: If a radius was not measured.
-        """
-        if tuple(radii) == self.radii:
-            return self
-        places = [self.radii.index(radius) for radius in radii]
-        flips = self.routing_flips
-        return replace(
-            self,
-            radii=tuple(radii),
-            relative_error=self.relative_error[places],
-            cosine_similarity=self.cosine_similarity[places],
-            precision=tuple(self.precision[place] for place in places),
-            noise_floor=tuple(self.noise_floor[place] for place in places),
-            routing_flips=None if flips is None else tuple(flips[place] for place in places),
-            layers=None if self.layers is None else self.layers.at(places),
-            metrics={name: values[places] for name, values in self.metrics.items()},
-            metric_noise={name: noise[places] for name, noise in self.metric_noise.items()},
-            metric_failures={
-                name: tuple(reasons[place] for place in places)
-                for name, reasons in self.metric_failures.items()
-            },
-        )
 
 
 def measure(

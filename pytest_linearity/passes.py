@@ -2,61 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from pytest_linearity.calibration import Calibration
-from pytest_linearity.differences import steps
 from pytest_linearity.directions import Directions
 from pytest_linearity.engine import Alone, Engine, Job
 from pytest_linearity.errors import LinearityError
 from pytest_linearity.figures import Figures
-from pytest_linearity.journal.rounds import Rounds, portions
 from pytest_linearity.layers import LayerFigures
-from pytest_linearity.lockstep import Evaluation
 from pytest_linearity.lockstep.prefix import prefix_of
 from pytest_linearity.lockstep.tail import Tail, TailMismatch
 from pytest_linearity.lockstep.trunk import TrunkMismatch
+from pytest_linearity.numerics.measurement import schedule
+from pytest_linearity.numerics.measurement.resume import Rounds
+from pytest_linearity.numerics.measurement.schedule import (
+    Logits,
+    Progress,
+    Wanted,
+    evaluation_bytes,
+    evaluations_of,
+    grouped,
+    portions,
+)
 from pytest_linearity.precision import Arithmetic
 from pytest_linearity.prefix_check import failure, in_use
 from pytest_linearity.reduction import Reduction
-
-Logits: TypeAlias = Callable[[], Tensor]
-"""Runs the model on one batch and returns its last-token logits, Tensor [prompts, V]. It may have
-an attribute `tokens`, how many tokens the batch has, padding included, by which memory is planned;
-`real`, a bool Tensor [tokens] that is False at padding; `needed`, a bool Tensor [tokens] that
-is True at the tokens whose logits it returns; and, where a prefix that all batches share is left to
-an evaluation of its own, that `prefix` (see `lockstep.prefix`) and the call without, `plain`."""
-
-Progress: TypeAlias = Callable[[int, int], None]
-"""Told (done, total)."""
-
-MEMORY_BUDGET = 4 << 30
-"""Bytes that the activations of evaluations under way may take together."""
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What a pass is to find out."""
-
-    directions: tuple[int, ...]
-    """Along which directions, ascending."""
-    radii: tuple[float, ...]
-    """Where the true change is measured."""
-    derivatives: bool
-    """Whether Jδ is; without, it must be known."""
-    curvature: float | None = None
-    """The step at which f''[δ, δ] is taken from two JVPs; None for none."""
-
-    @property
-    def per_direction(self) -> int:
-        """Evaluations per direction and batch, but for those of central differences."""
-        return len(self.radii) + self.derivatives + (2 if self.curvature is not None else 0)
 
 
 class Pass:
@@ -87,7 +61,7 @@ class Pass:
         self._journal = journal
         self.evaluations = 0
         """How many evaluations of one batch each have run."""
-        self._budget = MEMORY_BUDGET // self._engine.members
+        self._budget = schedule.MEMORY_BUDGET // self._engine.members
         self._share_trunk = known.share_trunk
         self._use(batches)
 
@@ -154,7 +128,7 @@ class Pass:
             layers=self._layers,
         )
         evaluations = [
-            evaluation for batch in batches for evaluation in _evaluations(batch, ks, wanted, h)
+            evaluation for batch in batches for evaluation in evaluations_of(batch, ks, wanted, h)
         ]
         self.evaluations += len(evaluations)
         self._engine.run(
@@ -200,50 +174,6 @@ class Pass:
         return evaluation_bytes(tokens, self._known.widest, self._arithmetic.dtype)
 
 
-def evaluation_bytes(tokens: int, widest: int, dtype: torch.dtype) -> int:
-    """Bytes that memory is planned by for one suspended evaluation of a batch.
-
-    Args:
-        tokens: Tokens of the batch, padding included.
-        widest: Inputs plus outputs of the widest linear layer, in features.
-        dtype: Of the arithmetic.
-    """
-    return int(2 * tokens * widest * dtype.itemsize)
-
-
-def grouped(
-    sizes: Sequence[int], directions: Sequence[int], per_direction: int, budget: int
-) -> Iterator[tuple[list[int], list[int]]]:
-    """Which batches and directions advance together, within a budget of memory.
-
-    Args:
-        sizes: Bytes of one evaluation, for each batch.
-        directions: All directions.
-        per_direction: Evaluations per direction.
-        budget: In bytes.
-
-    Yields:
-        Indices of batches, and the directions that are measured on them.
-    """
-    ks = list(directions)
-    group: list[int] = []
-    used = 0
-    for batch, size in enumerate(sizes):
-        need = size * (1 + len(ks) * per_direction)
-        if group and used + need > budget:
-            yield group, ks
-            group, used = [], 0
-        if need > budget:
-            at_once = max(1, budget // max(1, size * per_direction))
-            for start in range(0, len(ks), at_once):
-                yield [batch], ks[start : start + at_once]
-            continue
-        group.append(batch)
-        used += need
-    if group:
-        yield group, ks
-
-
 class _Counter:
     """Progress of one round among several: how many of the parameters have been served."""
 
@@ -267,17 +197,3 @@ class _Counter:
     def _tell(self, done: int) -> None:
         if self._progress is not None:
             self._progress(self._place * self._names + done, self._rounds * self._names)
-
-
-def _evaluations(
-    batch: int, ks: Sequence[int], wanted: Wanted, h: float | None
-) -> Iterator[Evaluation]:
-    """One baseline, and for each direction its derivatives and its steps."""
-    at = sorted({*wanted.radii, *(steps(h) if h is not None else ())})
-    yield Evaluation(batch)
-    for k in ks:
-        if wanted.derivatives and h is None:
-            yield Evaluation(batch, k)
-        if wanted.curvature is not None:
-            yield from (Evaluation(batch, k, s * wanted.curvature, dual=True) for s in (1, -1))
-        yield from (Evaluation(batch, k, step) for step in at)

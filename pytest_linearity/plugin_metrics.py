@@ -23,8 +23,7 @@ def metrics_of_plugins(config: pytest.Config) -> tuple[Metric, ...]:
     Raises:
         ConfigError: If a plugin fails or gives anything else, or so does an installed package.
     """
-    from pytest_linearity.metrics.installed import installed_metrics
-    from pytest_linearity.metrics.registry import metrics_among
+    from pytest_linearity.metrics.registry import installed_metrics, metrics_among
 
     try:
         answers = getattr(config.hook, _HOOK)(config=config)

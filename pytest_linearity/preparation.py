@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pytest_linearity.content import content_digest, sample_digest
 from pytest_linearity.crew import Crew, alone, together
 from pytest_linearity.environment import resolve_device
 from pytest_linearity.errors import LinearityError
-from pytest_linearity.identity import difference, identity_by
+from pytest_linearity.identity import difference
 
 if TYPE_CHECKING:
-    from pytest_linearity.analysis import Analysis
+    from pytest_linearity.config import Config
     from pytest_linearity.journal.folder import Journal
 
 
-def prepare(analysis: Analysis, crew: Crew, journal: Journal | None) -> None:
+Identify: TypeAlias = "Callable[[Callable[[Path], str]], Mapping[str, Any]]"
+"""What a measurement depends on, by name, given what stands for the content of a file."""
+
+
+def prepare(config: Config, identify: Identify, crew: Crew, journal: Journal | None) -> None:
     """Load what is measured on all ranks, compare it, and open the journal.
 
     Args:
-        analysis: What is measured.
+        config: What is measured.
+        identify: Loads it.
         crew: The ranks that measure it.
         journal: Where its results are kept; None for nowhere.
 
@@ -33,14 +37,18 @@ def prepare(analysis: Analysis, crew: Crew, journal: Journal | None) -> None:
     """
     if journal is None and alone(crew):
         return
-    found = together(crew, "loading the checkpoint", lambda: _identity(analysis, crew, journal))
+    found = together(
+        crew, "loading the checkpoint", lambda: _identity(config, identify, crew, journal)
+    )
     _require_same(crew, found)
     if journal is not None:
         together(crew, "opening the journal", lambda: journal.open(found[crew.rank]))
 
 
-def _identity(analysis: Analysis, crew: Crew, journal: Journal | None) -> dict[str, Any]:
-    device = crew.own(resolve_device(analysis.config.device))
+def _identity(
+    config: Config, identify: Identify, crew: Crew, journal: Journal | None
+) -> dict[str, Any]:
+    device = crew.own(resolve_device(config.device))
     if journal is not None:
         journal.require_usable()
 
@@ -48,13 +56,7 @@ def _identity(analysis: Analysis, crew: Crew, journal: Journal | None) -> dict[s
         # A journal lives long, and what it is of must be certain; ranks are compared every time.
         return sample_digest(path) if journal is None else content_digest(path, journal.memory)
 
-    scope = sorted(analysis.directions.shapes.items())
-    found = {
-        **identity_by(analysis, analysis.config, digest),
-        "the kind of device": device.type,
-        "the scope": hashlib.sha256(repr(scope).encode()).hexdigest(),
-        "the batches": [list(batch.rows) for batch in analysis.batches],
-    }
+    found = {**identify(digest), "the kind of device": device.type}
     return dict(json.loads(json.dumps(found)))  # versions are strings, and more than that
 
 

@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from math import isfinite
-from typing import TYPE_CHECKING
 
 from pytest_linearity.errors import ConfigError
-
-if TYPE_CHECKING:
-    from pytest_linearity.measurement import Measurement
 
 ABSOLUTE = "absolute"
 RELATIVE = "relative"
@@ -47,32 +42,3 @@ def relative_radius(radius: float, unit: str, norm: float) -> float | None:
     if unit == RELATIVE:
         return radius
     return radius / norm if norm else None
-
-
-def in_unit(measured: Measurement, radii: Sequence[float]) -> Measurement:
-    """A measurement with its radii, and all that is measured in them, in the unit of the config.
-
-    Args:
-        measured: At absolute radii.
-        radii: The same radii as the config has them, in the same order.
-    """
-    scale = radii[-1] / measured.radii[-1]
-    known = dict(zip(measured.radii, radii, strict=True))
-
-    def converted(radius: float) -> float:
-        return known.get(radius, radius * scale)
-
-    curvature, refinement = measured.curvature_ratio, measured.refinement
-    return replace(
-        measured,
-        radii=tuple(radii),
-        curvature_ratio=None if curvature is None else curvature / scale,
-        refinement=None
-        if refinement is None
-        else replace(
-            refinement,
-            low=converted(refinement.low),
-            high=converted(refinement.high),
-            evaluated=tuple(map(converted, refinement.evaluated)),
-        ),
-    )

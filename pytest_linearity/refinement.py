@@ -3,26 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import sqrt
 
-from pytest_linearity.verdict import Limits, judge_radius
+from pytest_linearity.numerics.measurement.limits import Limits, kept
+from pytest_linearity.numerics.measurement.measurement import Refinement
 from pytest_linearity.work import Work
 
 WIDTH = 1.05
 """Ratio of the two ends at which the crossing is known well enough."""
-
-
-@dataclass(frozen=True)
-class Refinement:
-    """A crossing of the limits between two radii."""
-
-    low: float
-    """The largest radius found to comply below the crossing: the *refined linearity radius*."""
-    high: float
-    """The smallest radius found not to comply above it, at most 5% larger."""
-    evaluated: tuple[float, ...]
-    """The radii that were measured to find it, in the order of the bisection."""
 
 
 def refine(work: Work, radii: Sequence[float], limits: Limits) -> Refinement | None:
@@ -55,4 +43,4 @@ def _complies(work: Work, radius: float, limits: Limits) -> bool:
     error = work.figures.stack("relative_error", radius)
     cosine = work.figures.stack("cosine_similarity", radius)
     metrics = work.figures.of_metrics(radius)
-    return judge_radius(radius, error, cosine, limits, metrics=metrics, kinds=work.kinds).complies
+    return kept(error, cosine, limits, metrics, work.kinds)

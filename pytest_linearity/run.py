@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pytest_linearity.companions import Companions
     from pytest_linearity.config import Config
     from pytest_linearity.findings import Findings
-    from pytest_linearity.measurement import Measurement
+    from pytest_linearity.numerics.measurement.measurement import Measurement
     from pytest_linearity.regression import Regression
     from pytest_linearity.report.document import Report
 
@@ -106,7 +106,7 @@ class Run:
     @property
     def step(self) -> int | None:
         """The training step of the checkpoint, where it is known."""
-        from pytest_linearity.checkpoints import training_step
+        from pytest_linearity.checkpoint_files import training_step
 
         return training_step(self.config)
 

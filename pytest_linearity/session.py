@@ -235,10 +235,11 @@ class LinearitySession:
     def _read_all(
         self, paths: Sequence[Path], *, report: bool, gate: bool = False
     ) -> tuple[Run, ...]:
+        from pytest_linearity.config_expansion import runs_of
         from pytest_linearity.report.places import report_places
 
         once = list({os.path.abspath(path): path for path in paths}.values())
-        found = [(path, config) for path in once for config in self._read(path).runs()]
+        found = [(path, config) for path in once for config in runs_of(self._read(path))]
         places: Sequence[Path | None] = [None] * len(found)
         if report:
             places = report_places([config for _, config in found], self._report_path)

@@ -50,7 +50,7 @@ def read_findings(path: Path) -> Findings | None:
 def findings_of(document: Mapping[str, Any]) -> Findings | None:
     """What `plain_findings` made plain; None where it is damaged or of old."""
     from pytest_linearity.findings import Findings
-    from pytest_linearity.measurement import Measurement
+    from pytest_linearity.numerics.measurement.measurement import Measurement
 
     try:
         figures = {key: _hashable(value) for key, value in document["measurement"].items()}
@@ -79,11 +79,11 @@ def _plain(value: Any) -> Any:
 def _part(name: str, values: Any) -> Any:
     """What `_plain` made plain, by the name of its field."""
     if name == "layers":
-        from pytest_linearity.layers import LayerProfile
+        from pytest_linearity.numerics.measurement.measurement import LayerProfile
 
         return LayerProfile(values["names"], *(_tensor(values[key]) for key in _TENSORS))
     if name == "refinement":
-        from pytest_linearity.refinement import Refinement
+        from pytest_linearity.numerics.measurement.measurement import Refinement
 
         return Refinement(**values)
     return _tensor(values)

@@ -21,7 +21,7 @@ from pytest_linearity.joint import run_jointly
 from pytest_linearity.lockstep.prefix import PrefixMismatch
 from pytest_linearity.lockstep.tail import TailMismatch
 from pytest_linearity.lockstep.trunk import TrunkMismatch
-from pytest_linearity.passes import Progress
+from pytest_linearity.numerics.measurement.schedule import Progress
 
 T = TypeVar("T")
 

@@ -14,7 +14,9 @@ import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from pytest_linearity.direction_kinds import FIXED, RANDOM, SUFFIX, accepted, file_of, unreversed
 from pytest_linearity.errors import shown
+from pytest_linearity.scope.parse import parse_scope
 
 Parser = Callable[[Any], Any]
 
@@ -266,3 +268,96 @@ def mapping_of_names(*known: str) -> Parser:
         return given
 
     return parse
+
+
+def parse_scopes(value: Any) -> tuple[str, ...]:
+    """A list of different scopes.
+
+    Raises:
+        ValueError: If it is not a list, is empty, or holds what is not a scope or one scope twice;
+            with a phrase that names it.
+    """
+    if not isinstance(value, (list, tuple)):
+        raise ValueError(
+            f"{shown(value)} is not a list of scopes, as [full, attention] (for a single one there "
+            "is param_scope)"
+        )
+    if not value:
+        raise ValueError("is an empty list: name at least one scope, as [full, attention]")
+    seen: dict[frozenset[str], str] = {}
+    for entry in value:
+        scope = parse_scope(text(entry))
+        terms = frozenset(part.text for part in scope.parts)
+        if terms in seen:
+            also = "" if seen[terms] == scope.text else f", as {shown(seen[terms])} too"
+            raise ValueError(f"{shown(scope.text)} is repeated{also}")
+        seen[terms] = scope.text
+    return tuple(seen.values())
+
+
+_RANGE = {"min": 2, "max": 64}
+"""What holds of a range that names one end alone; an interval takes two directions at least."""
+_MOST = 1_000_000
+"""More directions than anybody waits for; what counts them all would run out of memory first."""
+
+
+def parse_count(value: Any) -> int | dict[str, int]:
+    """How many random directions: a number, or a mapping of ``min`` and ``max``.
+
+    Raises:
+        ValueError: If it is neither, or a number is out of range.
+    """
+    if not isinstance(value, Mapping):
+        return _count(value, 1)
+    for key in value:
+        if key not in _RANGE:
+            raise ValueError(f"{shown(key)} is neither min nor max")
+    ends = {**_RANGE, **{key: end for key, end in value.items() if end is not None}}
+    found = {key: _end(key, end) for key, end in ends.items()}
+    if found["min"] > found["max"]:
+        default = "" if value.get("max") is not None else ", its default"
+        raise ValueError(f"min {found['min']} is above max {found['max']}{default}")
+    return found
+
+
+def _end(key: str, value: Any) -> int:
+    try:
+        return _count(value, 2)
+    except ValueError as error:
+        raise ValueError(f"{key}: {error}") from None
+
+
+def _count(value: Any, least: int) -> int:
+    count = int(integer(least)(value))
+    if count > _MOST:
+        raise ValueError(f"{shown(value)} is out of range: at most {_MOST}")
+    return count
+
+
+def parse_directions(value: Any) -> tuple[str, ...]:
+    """One kind, or a list of different ones.
+
+    Raises:
+        ValueError: If a kind is unknown or repeated, or there is none.
+    """
+    entries = list(value) if isinstance(value, (list, tuple)) else [value]
+    if not entries:
+        raise ValueError(f"is an empty list: name at least one of {accepted()}")
+    kinds = tuple(_direction(entry) for entry in entries)
+    for place, kind in enumerate(kinds):
+        if kind in kinds[:place]:
+            raise ValueError(f"{shown(kind)} is repeated")
+    return kinds
+
+
+def _direction(value: Any) -> str:
+    kind = path(value)
+    name = unreversed(kind)
+    if name in RANDOM and name != kind:
+        raise ValueError(f"{shown(kind)}: the opposite of a random direction is just another one")
+    file = file_of(kind)
+    if file is None and name not in (*RANDOM, *FIXED):
+        raise ValueError(f"{shown(kind)} is not one of {accepted()}")
+    if file is not None and not file.strip().endswith(SUFFIX):
+        raise ValueError(f"{shown(kind)} names no {SUFFIX} file")
+    return kind

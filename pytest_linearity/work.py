@@ -15,15 +15,15 @@ from pytest_linearity.directions import Directions
 from pytest_linearity.engine import Engine
 from pytest_linearity.figures import Figures
 from pytest_linearity.gathering import gather
-from pytest_linearity.journal.folder import Journal
-from pytest_linearity.journal.rounds import Rounds
 from pytest_linearity.layers import LayerFigures
 from pytest_linearity.metrics import Metric
 from pytest_linearity.metrics.values import MetricValues
-from pytest_linearity.passes import Logits, Pass, Progress, Wanted
+from pytest_linearity.numerics.measurement.limits import Limits, undecided
+from pytest_linearity.numerics.measurement.resume import Journal, Rounds
+from pytest_linearity.numerics.measurement.schedule import Logits, Progress, Wanted
+from pytest_linearity.passes import Pass
 from pytest_linearity.precision import Arithmetic, arithmetic_for
 from pytest_linearity.second_order import dual_step
-from pytest_linearity.verdict import Limits, undecided
 
 
 class Work:

@@ -44,7 +44,7 @@ IMPORTED_ONCE = (
     "pytest_linearity.analysis",
     "pytest_linearity.baseline",
     "pytest_linearity.cache",
-    "pytest_linearity.checkpoints",
+    "pytest_linearity.config_expansion",
     "pytest_linearity.cli",
     "pytest_linearity.config_file",
     "pytest_linearity.hooks",
@@ -163,7 +163,7 @@ class FixedAnalysis:
         import torch
 
         from pytest_linearity.findings import Findings
-        from pytest_linearity.measurement import Measurement
+        from pytest_linearity.numerics.measurement.measurement import Measurement
 
         def column(place: int) -> torch.Tensor:
             found = [self.figures[radius][place] for radius in self.config.radii]

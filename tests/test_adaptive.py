@@ -13,7 +13,8 @@ from conftest import Write
 from pytest_linearity.analysis import Analysis, analyze
 from pytest_linearity.config import Config
 from pytest_linearity.directions import Directions
-from pytest_linearity.measurement import Measurement, measure
+from pytest_linearity.measurement import measure
+from pytest_linearity.numerics.measurement.measurement import Measurement
 from pytest_linearity.report.document import Report
 
 RADII = (0.01, 3.0)

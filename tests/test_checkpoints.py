@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pytest_linearity.checkpoints import training_step
+from pytest_linearity.checkpoint_files import training_step
 from pytest_linearity.config import Config, load_config
+from pytest_linearity.config_expansion import checkpoints_of
 from pytest_linearity.errors import ConfigError
 
 
@@ -28,13 +29,13 @@ def config(named: object, **keys: object) -> Config:
 
 
 def named(named: object, **keys: object) -> list[tuple[str, str | None]]:
-    found = config(named, **keys).checkpoints()
+    found = checkpoints_of(config(named, **keys))
     return [(each.checkpoint, each.label) for each in found]
 
 
 def refusal(value: object, **keys: object) -> str:
     with pytest.raises(ConfigError) as caught:
-        config(value, **keys).checkpoints()
+        checkpoints_of(config(value, **keys))
     message = str(caught.value)
     assert "\n" not in message
     assert message.startswith("model_name_or_path: ")
@@ -47,7 +48,7 @@ RUN = [(f"saves/run/checkpoint-{step}", f"checkpoint-{step}") for step in (9, 10
 def test_one_that_is_named_plainly_is_the_config_itself(saves: Path) -> None:
     for name in ("saves/run/checkpoint-9", "org/model", "nowhere"):
         plain = config(name)
-        assert plain.checkpoints() == (plain,)
+        assert checkpoints_of(plain) == (plain,)
         assert plain.label is None
 
 
@@ -80,10 +81,10 @@ def test_a_pattern_is_looked_up_where_the_run_was_started_then_beside_the_yaml(
     source = tmp_path / "configs" / "gate.yaml"
     (source.parent / "other" / "checkpoint-1").mkdir(parents=True)
     source.write_text("model_name_or_path: other/*\n")
-    [found] = load_config(source).checkpoints()
+    [found] = checkpoints_of(load_config(source))
     assert found.locate(found.checkpoint) == source.parent / "other" / "checkpoint-1"
     (tmp_path / "other" / "checkpoint-2").mkdir(parents=True)
-    [found] = load_config(source).checkpoints()
+    [found] = checkpoints_of(load_config(source))
     assert found.locate(found.checkpoint) == tmp_path / "other" / "checkpoint-2"
 
 
@@ -99,7 +100,7 @@ def test_a_directory_with_brackets_in_its_name_is_no_pattern(saves: Path) -> Non
 
 def test_the_other_keys_are_those_of_the_config(saves: Path) -> None:
     every = config("saves/run/*", radii=[0.5], source=Path("gate.yaml"))
-    for each in every.checkpoints():
+    for each in checkpoints_of(every):
         assert each.radii == (0.5,)
         assert each.source == Path("gate.yaml")
         assert each.to_dict()["model_name_or_path"] == each.checkpoint
@@ -122,7 +123,7 @@ class TestRefused:
 
     def test_it_names_both_places(self, saves: Path, tmp_path: Path) -> None:
         with pytest.raises(ConfigError) as caught:
-            config("x-*", source=tmp_path / "configs" / "gate.yaml").checkpoints()
+            checkpoints_of(config("x-*", source=tmp_path / "configs" / "gate.yaml"))
         assert f"in {tmp_path} and {tmp_path / 'configs'}" in str(caught.value)
 
     def test_a_pattern_that_matches_files_only(self, saves: Path) -> None:

@@ -25,7 +25,8 @@ from scipy import stats
 
 from pytest_linearity.confidence import mean_interval
 from pytest_linearity.looks import Looks
-from pytest_linearity.verdict import Certainty, Limits, judge_radius
+from pytest_linearity.numerics.measurement.limits import Limits
+from pytest_linearity.verdict import Certainty, judge_radius
 
 Draws = NDArray[np.float64]
 Draw = Callable[[np.random.Generator, tuple[int, int]], Draws]

@@ -16,9 +16,7 @@ from jsonschema import Draft202012Validator
 from pytest_linearity.config import Config
 from pytest_linearity.diagnosis import diagnosis
 from pytest_linearity.errors import ConfigError
-from pytest_linearity.layers import LayerProfile
-from pytest_linearity.measurement import Measurement
-from pytest_linearity.refinement import Refinement
+from pytest_linearity.numerics.measurement.measurement import LayerProfile, Measurement, Refinement
 from pytest_linearity.report.document import Report
 from pytest_linearity.report.explanation import explanation
 from pytest_linearity.report.html import html

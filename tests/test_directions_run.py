@@ -20,6 +20,7 @@ from pytest_linearity import Directions, Measurement, measure
 from pytest_linearity.analysis import Analysis, analyze
 from pytest_linearity.config import Config
 from pytest_linearity.findings import Findings
+from pytest_linearity.numerics.measurement.limits import Limits
 from pytest_linearity.report.document import RadiusFigures, Report
 from pytest_linearity.report.html import html
 from pytest_linearity.report.junit import radius_properties
@@ -29,7 +30,7 @@ from pytest_linearity.report.results import Measured
 from pytest_linearity.report.schema import load_schema
 from pytest_linearity.report.terminal import render
 from pytest_linearity.vectors.tensors import TensorVector
-from pytest_linearity.verdict import Limits, judge_radius
+from pytest_linearity.verdict import judge_radius
 
 GATE = "--linearity-config=gate.yaml"
 LIMITS = Limits(0.2, 0.95)

@@ -13,10 +13,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pytest_linearity import Directions, Measurement, measure, passes
+from pytest_linearity import Directions, Measurement, measure
 from pytest_linearity.calibration import Calibration
 from pytest_linearity.errors import MeasurementError
-from pytest_linearity.verdict import Limits
+from pytest_linearity.numerics.measurement import schedule
+from pytest_linearity.numerics.measurement.limits import Limits
 
 RADII = (0.1, 1.0, 10.0)
 
@@ -341,7 +342,7 @@ def test_little_memory_means_more_rounds_and_the_same_figures(
     directions = Directions(model, 3)
     seen: list[tuple[int, int]] = []
     once = measure(model, runs, directions, RADII, "float64")
-    monkeypatch.setattr(passes, "MEMORY_BUDGET", 20_000)
+    monkeypatch.setattr(schedule, "MEMORY_BUDGET", 20_000)
     often = measure(model, runs, directions, RADII, "float64", progress=lambda *at: seen.append(at))
     assert seen[-1][1] > 3 * len(list(model.parameters()))
     # Fewer evaluations are stacked in one product: rounding of float64.

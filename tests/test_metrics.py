@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from pytest_linearity.metrics import cosine_similarity, relative_error
-from pytest_linearity.verdict import Limits, judge_radius, linearity_radius, passes
+from pytest_linearity.numerics.measurement.limits import Limits
+from pytest_linearity.verdict import judge_radius, linearity_radius, passes
 
 LIMITS = Limits(relative_error=0.20, cosine_similarity=0.95)
 

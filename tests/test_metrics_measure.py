@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from pytest_linearity import Directions, Measurement, Metric, find_metric, measure
 from pytest_linearity.metrics.evaluation import evaluate, moved_by_rounding
 from pytest_linearity.metrics.values import MetricValues
-from pytest_linearity.verdict import Limits, judge_radius, undecided
+from pytest_linearity.numerics.measurement.limits import Limits, undecided
+from pytest_linearity.verdict import judge_radius
 
 BUILT_IN = [
     find_metric(name)

@@ -12,12 +12,12 @@ from markdown_it import MarkdownIt
 
 from pytest_linearity.cli import main
 from pytest_linearity.metrics import installed
+from pytest_linearity.metrics.registry import GROUP
 from pytest_linearity.regression import Regression, compare
-from pytest_linearity.report.document import Report
+from pytest_linearity.report.document import MetricFigures, Report
 from pytest_linearity.report.html import html
 from pytest_linearity.report.junit import radius_properties
 from pytest_linearity.report.markdown import markdown
-from pytest_linearity.report.metric_figures import MetricFigures
 from pytest_linearity.report.results import Measured
 from pytest_linearity.report.terminal import render
 
@@ -228,7 +228,7 @@ class TestList:
     ) -> None:
         from importlib.metadata import EntryPoint
 
-        broken = EntryPoint("a", "no_such_module:b", installed.GROUP)
+        broken = EntryPoint("a", "no_such_module:b", GROUP)
         monkeypatch.setattr(installed, "entry_points", lambda **_: [broken])
         assert main(["metrics"]) == 4
         captured = capsys.readouterr()

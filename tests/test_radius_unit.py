@@ -20,8 +20,8 @@ from pytest_linearity import Directions, measure
 from pytest_linearity.analysis import analyze
 from pytest_linearity.config import Config
 from pytest_linearity.errors import ConfigError
-from pytest_linearity.radius_unit import absolute_radii, in_unit
-from pytest_linearity.refinement import Refinement
+from pytest_linearity.numerics.measurement.measurement import Refinement
+from pytest_linearity.radius_unit import absolute_radii
 from pytest_linearity.report.document import Report
 from pytest_linearity.report.html import html
 from pytest_linearity.report.junit import radius_properties
@@ -129,7 +129,7 @@ class TestRelativeRadii:
             second_order=True,
         )
         bracket = Refinement(0.5, 0.75, (1.0, 0.75))
-        found = in_unit(replace(measured, refinement=bracket), [0.1, 0.4])
+        found = replace(measured, refinement=bracket).in_unit([0.1, 0.4])
         assert found.radii == (0.1, 0.4)
         assert measured.curvature_ratio is not None
         assert found.curvature_ratio is not None

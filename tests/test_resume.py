@@ -188,7 +188,7 @@ def test_scopes_of_a_shared_prefix_in_rounds_go_on(
         **({"param_scopes": scopes} if len(scopes) > 1 else {}),
     )
     if len(scopes) == 1:  # each batch and direction in a round of its own
-        monkeypatch.setattr("pytest_linearity.passes.MEMORY_BUDGET", 1)
+        monkeypatch.setattr("pytest_linearity.numerics.measurement.schedule.MEMORY_BUDGET", 1)
     killing = Killing(monkeypatch)
     names = [f"-{scope.replace(':', '-')}" if len(scopes) > 1 else "" for scope in scopes]
     places = [Path(f"linearity_report{name}.json") for name in names]

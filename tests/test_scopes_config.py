@@ -8,16 +8,17 @@ import pytest
 from configs import refusal, write
 
 from pytest_linearity.config import Config, load_config
+from pytest_linearity.config_expansion import runs_of
 from pytest_linearity.errors import ConfigError
 from pytest_linearity.report.places import report_places
-from pytest_linearity.scope.several import scope_labels
+from pytest_linearity.scope_labels import scope_labels
 
 CHECKPOINT = "model_name_or_path: ckpt\n"
 
 
 def test_a_config_of_its_own_for_each_scope() -> None:
     config = Config(model_name_or_path="ckpt", param_scopes=["full", "attention+norms"], seed=7)
-    first, second = config.runs()
+    first, second = runs_of(config)
     assert (first.param_scope, first.scope_label, first.param_scopes) == ("full", "full", None)
     assert (second.param_scope, second.labels) == ("attention+norms", ("attention+norms",))
     assert second.seed == 7
@@ -28,7 +29,7 @@ def test_a_config_of_its_own_for_each_scope() -> None:
 
 def test_for_each_of_several_checkpoints() -> None:
     config = Config(model_name_or_path=["a", "b"], param_scopes=["full", "mlp"])
-    assert [run.labels for run in config.runs()] == [
+    assert [run.labels for run in runs_of(config)] == [
         ("a", "full"),
         ("a", "mlp"),
         ("b", "full"),
@@ -38,7 +39,7 @@ def test_for_each_of_several_checkpoints() -> None:
 
 def test_a_single_scope_is_the_config_itself() -> None:
     config = Config(model_name_or_path="ckpt", param_scope="mlp")
-    assert config.runs() == (config,)
+    assert runs_of(config) == (config,)
     assert config.labels == ()
     assert config.scope == "mlp"
 
@@ -98,7 +99,7 @@ def test_labels_can_stand_in_ids_of_tests_and_names_of_files(tmp_path: Path) -> 
         "regex:-qk-_proj:x-2",
     ]
     config = Config(model_name_or_path="ckpt", param_scopes=scopes)
-    places = report_places(config.runs(), tmp_path / "out.json")
+    places = report_places(runs_of(config), tmp_path / "out.json")
     assert [place.name for place in places] == [
         "out-last_blocks-2.json",
         "out-attention+norms.json",
@@ -109,7 +110,7 @@ def test_labels_can_stand_in_ids_of_tests_and_names_of_files(tmp_path: Path) -> 
 
 def test_the_report_is_named_after_checkpoint_and_scope(tmp_path: Path) -> None:
     config = Config(model_name_or_path=["a", "b"], param_scopes=["full", "mlp"])
-    places = report_places(config.runs(), tmp_path / "out.json")
+    places = report_places(runs_of(config), tmp_path / "out.json")
     assert [place.name for place in places] == [
         "out-a-full.json",
         "out-a-mlp.json",

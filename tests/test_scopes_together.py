@@ -21,11 +21,11 @@ from pytest_linearity.lockstep import Evaluation, Lockstep
 from pytest_linearity.lockstep.evaluation import Coroutine, current
 from pytest_linearity.lockstep.supply import Supply
 from pytest_linearity.lockstep.tail import TailMismatch
-from pytest_linearity.measurement import Measurement
 from pytest_linearity.metrics import find_metric
+from pytest_linearity.numerics.measurement.limits import Limits
+from pytest_linearity.numerics.measurement.measurement import Measurement
 from pytest_linearity.precision import Arithmetic
 from pytest_linearity.together import shared_progress, together
-from pytest_linearity.verdict import Limits
 
 SCOPES = ("full", "attention", "last_blocks:1", "embeddings+norms")
 RADII = (0.1, 0.5, 3.0)
@@ -298,11 +298,11 @@ def test_small_rounds_give_the_same_figures(
     monkeypatch: pytest.MonkeyPatch,
     jobs: list[list[Evaluation]],
 ) -> None:
-    from pytest_linearity import passes
+    from pytest_linearity.numerics.measurement import schedule
 
     whole = at_once(model, batches, directions, precision="float64")
     jobs.clear()
-    monkeypatch.setattr(passes, "MEMORY_BUDGET", 100_000)
+    monkeypatch.setattr(schedule, "MEMORY_BUDGET", 100_000)
     parts = at_once(model, batches, directions, precision="float64")
     assert len(jobs) > 1
     for one, other in zip(whole, parts, strict=True):

@@ -13,7 +13,7 @@ from torch.func import functional_call, jvp
 from pytest_linearity import Directions, measure
 from pytest_linearity.differences import extrapolate_second, steps
 from pytest_linearity.lockstep import products
-from pytest_linearity.verdict import Limits
+from pytest_linearity.numerics.measurement.limits import Limits
 
 AXES = torch.eye(5, dtype=torch.float64)[:3] * torch.tensor([[2.0], [3.0], [0.5]])
 

@@ -20,7 +20,7 @@ from pytest_linearity.lockstep import Evaluation, Lockstep, supply
 from pytest_linearity.lockstep.evaluation import Coroutine
 from pytest_linearity.lockstep.prefix import PrefixMismatch, SharedPrefix
 from pytest_linearity.logits import LastTokenLogits, last_token_logits
-from pytest_linearity.measurement import Measurement
+from pytest_linearity.numerics.measurement.measurement import Measurement
 from pytest_linearity.precision import Arithmetic
 from pytest_linearity.probes.batches import make_batches
 from pytest_linearity.scope.structure import transformer_blocks

@@ -18,7 +18,7 @@ from pytest_linearity.analysis import Analysis
 from pytest_linearity.lockstep.dual import unpack_dual
 from pytest_linearity.lockstep.evaluation import current
 from pytest_linearity.lockstep.prefix import PrefixMismatch, SharedPrefix
-from pytest_linearity.measurement import Measurement
+from pytest_linearity.numerics.measurement.measurement import Measurement
 from pytest_linearity.shared_logits import why_no_cache
 from pytest_linearity.sharing import share, shared_length, why_not
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from pytest_linearity.findings import Findings
-from pytest_linearity.measurement import Measurement
+from pytest_linearity.numerics.measurement.measurement import Measurement
 from pytest_linearity.stored import read_findings, write_findings
 
 

@@ -11,8 +11,9 @@ import torch
 
 from pytest_linearity.metrics import find_metric
 from pytest_linearity.metrics.values import MetricValues
+from pytest_linearity.numerics.measurement.limits import Limits, undecided
 from pytest_linearity.report.document import RadiusFigures
-from pytest_linearity.verdict import Certainty, Limits, judge_radius, undecided
+from pytest_linearity.verdict import Certainty, judge_radius
 
 LIMITS = Limits(relative_error=0.2, cosine_similarity=0.95)
 MEAN = Certainty(0.95, 0.95)

@@ -89,12 +89,13 @@ def _analyze(options: argparse.Namespace) -> int:
 def _runs(options: argparse.Namespace) -> list[Run]:
     from pytest_linearity.companions import Companions
     from pytest_linearity.config import load_config
+    from pytest_linearity.config_expansion import runs_of
     from pytest_linearity.journal.places import journal_places
     from pytest_linearity.progress import ProgressBar
     from pytest_linearity.report.places import report_places
     from pytest_linearity.run import Run
 
-    configs = load_config(options.config, options.set).runs()
+    configs = runs_of(load_config(options.config, options.set))
     places = report_places(configs, options.report)
     journals = journal_places(options.resume, [(options.config, config) for config in configs])
     companions = {config.label: Companions() for config in configs if config.scope_label}

@@ -88,10 +88,11 @@ def _plan(config: Config, options: argparse.Namespace) -> Any:
 
 def _configs(options: argparse.Namespace) -> Sequence[Config]:
     from pytest_linearity.config import load_config
+    from pytest_linearity.config_expansion import checkpoints_of
 
     if options.config.suffix == ".json":
         return (_of_model(options.config, options.set),)
-    return load_config(options.config, options.set).checkpoints()
+    return checkpoints_of(load_config(options.config, options.set))
 
 
 def _of_model(path: Path, overrides: Sequence[str]) -> Config:

@@ -64,7 +64,11 @@ class Directions:
             raise ValueError(f"count is {count}; at least one direction is needed")
         self.seed = seed
         self.scope = scope
-        self._match = match_scope(model, parse_scope(scope))
+        try:
+            parsed = parse_scope(scope)
+        except ValueError as error:
+            raise ConfigError(f"param_scope: {error}") from None
+        self._match = match_scope(model, parsed)
         self.names = self._match.names
         chosen = set(self.names)
         self._parameters = {n: p for n, p in model.named_parameters() if n in chosen}

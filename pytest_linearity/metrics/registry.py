@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from importlib.metadata import entry_points
 from typing import Any, TypeAlias
 
 from pytest_linearity.errors import ConfigError, shown
@@ -18,6 +19,9 @@ from pytest_linearity.metrics.predictions import kl_divergence, top1_agreement
 
 MetricSource: TypeAlias = Callable[[], Iterable[Metric]]
 """Gives the metrics that others add."""
+
+GROUP = "pytest_linearity.metrics"
+"""Group of entry points, each of which is a `Metric` or a list of them."""
 
 ALWAYS = {"relative_error": "relerr_threshold", "cosine_similarity": "cos_threshold"}
 """Metrics that every measurement has, and the keys of their limits."""
@@ -78,7 +82,7 @@ def find_metric(name: str, source: MetricSource | None = None) -> Metric:
     found = built_in(name)
     if found is not None:
         return found
-    others = _by_name((source or _installed)())
+    others = _by_name((source or installed_metrics)())
     if name in others:
         return others[name]
     raise ValueError(f"{shown(name)} is not a metric; known are {', '.join([*_KNOWN, *others])}")
@@ -106,7 +110,7 @@ def known_metrics() -> tuple[Metric, ...]:
     """
     example = built_in(_EXAMPLE)
     assert example is not None
-    return (*_FIXED, example, *_by_name(_installed()).values())
+    return (*_FIXED, example, *_by_name(installed_metrics()).values())
 
 
 def choose(names: Iterable[str], source: MetricSource | None = None) -> tuple[Metric, ...]:
@@ -141,10 +145,24 @@ def metrics_among(found: Any, where: str) -> tuple[Metric, ...]:
     return tuple(entries)
 
 
-def _installed() -> Iterable[Metric]:
-    from pytest_linearity.metrics.installed import installed_metrics
+def installed_metrics() -> tuple[Metric, ...]:
+    """The metrics that installed packages declare as entry points.
 
-    return installed_metrics()
+    Raises:
+        ConfigError: If an entry point cannot be loaded, or is no metric.
+    """
+    found: list[Metric] = []
+    for entry in entry_points(group=GROUP):
+        where = f"entry point {entry.name} = {entry.value} of {GROUP}"
+        try:
+            loaded = entry.load()
+        except Exception as error:  # importing a package may raise anything
+            reason = " ".join(str(error).split())
+            raise ConfigError(
+                f"{where}: cannot be loaded: {type(error).__name__}: {reason}"
+            ) from None
+        found += metrics_among(loaded, where)
+    return tuple(found)
 
 
 def _by_name(metrics: Iterable[Metric]) -> Mapping[str, Metric]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_linearity.metrics.metric import Metric
+from pytest_linearity.metrics.spread import mean_std
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,6 +32,15 @@ class MetricValues:
         values, noise = self.values[rows], self.noise[rows]
         failed = not values.isfinite().all()
         return MetricValues(self.metric, values, noise, self.failure if failed else None)
+
+    def keeps(self, limit: float | None) -> bool:
+        """Whether every figure is defined, and their mean within a limit, if there is one."""
+        mean = mean_std(self.values)[0]
+        if self.failure is not None or mean is None:
+            return False
+        if limit is None:
+            return True
+        return mean <= limit if self.metric.good == "smaller" else mean >= limit
 
     def near(self, limit: float | None) -> bool:
         """Whether rounding can carry the mean over a limit; never where there is none."""

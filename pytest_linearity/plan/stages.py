@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from pytest_linearity.direction_kinds import RANDOM
-from pytest_linearity.passes import MEMORY_BUDGET, evaluation_bytes, grouped
+from pytest_linearity.numerics.measurement.schedule import MEMORY_BUDGET, evaluation_bytes, grouped
 from pytest_linearity.refinement import WIDTH
 
 if TYPE_CHECKING:

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 from pytest_linearity.report import text
 
 if TYPE_CHECKING:
-    from pytest_linearity.report.document import Report
+    from pytest_linearity.report.document import Report, SamplingFigures
     from pytest_linearity.report.results import Measured
-    from pytest_linearity.report.sampling_figures import SamplingFigures
 
 
 def sampling_line(report: Report) -> str | None:

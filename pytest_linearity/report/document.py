@@ -3,19 +3,92 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from pytest_linearity.confidence import Interval
+from pytest_linearity.errors import shown
 from pytest_linearity.report.curvature_figures import CurvatureFigures
-from pytest_linearity.report.kind_figures import KindFigures, kind_figures
-from pytest_linearity.report.metric_figures import MetricFigures, metric_figures
 from pytest_linearity.report.profile_figures import ProfileFigures
 from pytest_linearity.report.refined_figures import RefinedFigures
-from pytest_linearity.report.sampling_figures import SamplingFigures
 from pytest_linearity.report.typed import as_list, intervals, matrix, number, typed
 
 SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class MetricFigures:
+    """What a metric that was asked for came to at one radius."""
+
+    label: str
+    """What tables call the metric."""
+    good: str
+    """Which values are good ones: ``smaller`` or ``larger``."""
+    mean: float | None
+    """Mean over all (direction, prompt) pairs; ``None`` where one is not defined."""
+    std: float | None
+    """Standard deviation over all pairs (population)."""
+    noise_floor: float | None
+    """How far rounding alone can move the mean; ``None`` where that is not defined."""
+    limit: float | None
+    """What the mean is held against; ``None`` for a metric that does not gate."""
+    complies: bool
+    """Whether it is defined and keeps its limit, if it has one."""
+    reason: str | None = None
+    """Why it does not comply, as ``mean kl 0.08 > 0.05``; ``None`` when it does."""
+    interval: Interval | None = None
+    """Where the mean over all directions lies; ``None`` for a single one, or several kinds."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON object of this metric."""
+        return {**asdict(self), "interval": as_list(self.interval)}
+
+    def keeps(self, limit: float) -> bool:
+        """Whether the mean is defined and on the good side of a limit, or on it."""
+        if self.mean is None:
+            return False
+        return self.mean <= limit if self.good == "smaller" else self.mean >= limit
+
+
+@dataclass(frozen=True)
+class KindFigures:
+    """What was found at one radius along the directions of one kind."""
+
+    mean_relative_error: float | None
+    """Mean of ε over the (direction, prompt) pairs of this kind; ``None`` where not defined."""
+    std_relative_error: float | None
+    """Standard deviation of ε over these pairs (population)."""
+    mean_cosine_similarity: float | None
+    """Mean of c over these pairs."""
+    std_cosine_similarity: float | None
+    """Standard deviation of c over these pairs."""
+    complies: bool
+    """Whether all means of this kind are within their limits."""
+    reason: str | None = None
+    """Why not; ``None`` when they are."""
+    metrics: Mapping[str, MetricFigures] = field(default_factory=dict)
+    """What was asked for besides relative error and cosine similarity, by name."""
+    interval_relative_error: Interval | None = None
+    """Where the mean of ε over all directions of this kind lies; ``None`` for a single one."""
+    interval_cosine_similarity: Interval | None = None
+    """Where the mean of c over all directions of this kind lies."""
+    inconclusive: bool = False
+    """Whether more directions of this kind could change the verdict on it."""
+
+    @classmethod
+    def of(cls, figures: RadiusFigures) -> KindFigures:
+        """What is kept of figures that were judged by themselves."""
+        return cls(**{key.name: getattr(figures, key.name) for key in fields(cls)})
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON object of this kind."""
+        figures = {key.name: getattr(self, key.name) for key in fields(self)}
+        for name in ("interval_relative_error", "interval_cosine_similarity"):
+            figures[name] = as_list(figures[name])
+        del figures["metrics"]
+        if self.metrics:
+            figures["metrics"] = {name: found.to_dict() for name, found in self.metrics.items()}
+        return figures
 
 
 @dataclass(frozen=True)
@@ -105,6 +178,48 @@ class RadiusFigures:
         by_kind = kind_figures(figures.get("by_kind", {}), f"metrics.{radius}.by_kind")
         read = {"radius": radius, **given, "metrics": further, "by_kind": by_kind}
         return typed(cls, read, f"metrics.{radius}.")
+
+
+@dataclass(frozen=True)
+class SamplingFigures:
+    """The sample of random directions, and when it was looked at."""
+
+    directions: int
+    """How many directions of each random kind were measured; 0 where no kind is random."""
+    rounds: tuple[int, ...]
+    """How many there were after each round."""
+    planned: tuple[int, ...]
+    """How many there would have been after each round, had all been needed."""
+    confidence: float
+    """How often the intervals of all planned looks hold the true mean together."""
+    level: float
+    """Confidence of the interval of each look, which that takes."""
+    settled: tuple[float, ...]
+    """The radii whose verdict more directions would not change, at this confidence."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON object."""
+        return {
+            key: list(value) if isinstance(value, tuple) else value
+            for key, value in asdict(self).items()
+        }
+
+    @classmethod
+    def from_dict(cls, values: Any) -> SamplingFigures:
+        """The exact inverse of `to_dict`; keys that are not known are left out.
+
+        Raises:
+            ValueError: If a part is missing or of another type than it must be.
+        """
+        if not isinstance(values, Mapping):
+            raise ValueError("sampling is not an object")
+        known = {key.name for key in fields(cls)}
+        given = {key: value for key, value in values.items() if key in known}
+        for name in ("rounds", "planned", "settled"):
+            if name in given:
+                kind = float if name == "settled" else int
+                given[name] = _numbers(given[name], kind, f"sampling.{name}")
+        return typed(cls, given, "sampling.")
 
 
 @dataclass(frozen=True)
@@ -232,3 +347,62 @@ def _pairs(pairs: Any) -> dict[str, Any]:
             metric: matrix(values, f"pairs.{radius}.{metric}") for metric, values in figures.items()
         }
     return found
+
+
+def metric_figures(values: Any, name: str) -> dict[str, MetricFigures]:
+    """The exact inverse of `MetricFigures.to_dict`, for all metrics of a radius.
+
+    Args:
+        values: An object of objects; keys that are not known are left out.
+        name: What a message calls it.
+
+    Raises:
+        ValueError: If a figure is missing or of another type than it must be.
+    """
+    if not isinstance(values, Mapping):
+        raise ValueError(f"{name} is not an object")
+    known = {key.name for key in fields(MetricFigures)}
+    found = {}
+    for metric, figures in values.items():
+        if not isinstance(figures, Mapping):
+            raise ValueError(f"{name}.{metric} is not an object")
+        given = {key: value for key, value in figures.items() if key in known}
+        given |= intervals(given, f"{name}.{metric}.")
+        found[metric] = typed(MetricFigures, given, f"{name}.{metric}.")
+        if found[metric].good not in ("smaller", "larger"):
+            raise ValueError(f"{name}.{metric}.good is {found[metric].good!r}")
+    return found
+
+
+def kind_figures(values: Any, name: str) -> dict[str, KindFigures]:
+    """The exact inverse of `KindFigures.to_dict`, for all kinds of a radius.
+
+    Args:
+        values: An object of objects; keys that are not known are left out.
+        name: What a message calls it.
+
+    Raises:
+        ValueError: If a figure is missing or of another type than it must be.
+    """
+    if not isinstance(values, Mapping):
+        raise ValueError(f"{name} is not an object")
+    known = {key.name for key in fields(KindFigures)}
+    found = {}
+    for kind, figures in values.items():
+        where = f"{name}.{kind}"
+        if not isinstance(figures, Mapping):
+            raise ValueError(f"{where} is not an object")
+        given = {key: value for key, value in figures.items() if key in known}
+        given |= intervals(given, f"{where}.")
+        further = metric_figures(figures.get("metrics", {}), f"{where}.metrics")
+        found[kind] = typed(KindFigures, {**given, "metrics": further}, f"{where}.")
+    return found
+
+
+def _numbers(values: Any, kind: type, name: str) -> tuple[Any, ...]:
+    accepted = (int, float) if kind is float else (int,)
+    if not isinstance(values, list) or not all(
+        isinstance(value, accepted) and not isinstance(value, bool) for value in values
+    ):
+        raise ValueError(f"{name} is {shown(values)}, not a list of numbers")
+    return tuple(kind(value) for value in values)

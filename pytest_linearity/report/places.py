@@ -54,7 +54,7 @@ def _labelled(path: Path, *labels: str | None) -> Path:
 
 
 def _labels(config: Config) -> list[str | None]:
-    from pytest_linearity.scope.several import in_file_name
+    from pytest_linearity.scope_labels import in_file_name
 
     scope = config.scope_label
     return [config.label, None if scope is None else in_file_name(scope)]

@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pytest_linearity.confidence import Interval
     from pytest_linearity.regression import RadiusRegression
-    from pytest_linearity.report.document import RadiusFigures, Report
-    from pytest_linearity.report.kind_figures import KindFigures
-    from pytest_linearity.report.metric_figures import MetricFigures
+    from pytest_linearity.report.document import KindFigures, MetricFigures, RadiusFigures, Report
     from pytest_linearity.report.results import Measured
 
 

@@ -2,8 +2,8 @@
 
 from pytest_linearity.scope.match import ScopeMatch, match_scope, parameters_in_scope
 from pytest_linearity.scope.parse import Scope, parse_scope
-from pytest_linearity.scope.several import parse_scopes
 from pytest_linearity.scope.structure import transformer_blocks
+from pytest_linearity.values import parse_scopes
 
 __all__ = [
     "Scope",

@@ -7,7 +7,7 @@ import warnings
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-from pytest_linearity.errors import ConfigError, shown
+from pytest_linearity.errors import shown
 
 WHOLE_WORDS = ("full", "embeddings", "head", "attention", "mlp", "norms", "biases")
 """The kinds of scope that take nothing after their name."""
@@ -59,7 +59,7 @@ def parse_scope(text: str) -> Scope:
     last.
 
     Raises:
-        ConfigError: If the text is not a scope.
+        ValueError: If the text is not a scope; with a phrase that names what is wrong.
     """
     terms, regex = _terms(text)
     parts = [_part(term, text) for term in terms]
@@ -111,6 +111,6 @@ def _compiled(regex: str, text: str) -> re.Pattern[str]:
         raise _error(text, f"the regular expression is wrong: {error}") from None
 
 
-def _error(text: str, message: str) -> ConfigError:
+def _error(text: str, message: str) -> ValueError:
     where = f"{shown(text)}: " if text else ""
-    return ConfigError(f"param_scope: {where}{message}")
+    return ValueError(f"{where}{message}")

@@ -1,7 +1,8 @@
 """From the figures of all pairs to the verdict on each radius and on the checkpoint."""
 
+from pytest_linearity.numerics.measurement.limits import Limits, undecided
 from pytest_linearity.verdict.checkpoint import judge, linearity_radius, passes
-from pytest_linearity.verdict.limits import Limits, limits_of, undecided
+from pytest_linearity.verdict.limits import limits_of
 from pytest_linearity.verdict.radius import judge_radii, judge_radius
 from pytest_linearity.verdict.standing import Certainty, certainty_of
 

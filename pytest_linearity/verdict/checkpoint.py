@@ -13,8 +13,7 @@ from pytest_linearity.by_kind import rows_by_kind
 from pytest_linearity.diagnosis import diagnosis
 from pytest_linearity.direction_kinds import RANDOM
 from pytest_linearity.radius_unit import absolute_radius, relative_radius
-from pytest_linearity.report.document import RadiusFigures, Report
-from pytest_linearity.report.sampling_figures import SamplingFigures
+from pytest_linearity.report.document import RadiusFigures, Report, SamplingFigures
 from pytest_linearity.verdict.limits import limits_of
 from pytest_linearity.verdict.radius import judge_radii
 from pytest_linearity.verdict.standing import certainty_of
@@ -22,7 +21,7 @@ from pytest_linearity.verdict.standing import certainty_of
 if TYPE_CHECKING:
     from pytest_linearity.config import Config
     from pytest_linearity.findings import Findings
-    from pytest_linearity.measurement import Measurement
+    from pytest_linearity.numerics.measurement.measurement import Measurement
 
 
 def judge(findings: Findings, config: Config) -> Report:

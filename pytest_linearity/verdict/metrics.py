@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from pytest_linearity.metrics.spread import mean_std
 from pytest_linearity.metrics.values import MetricValues
-from pytest_linearity.report.metric_figures import MetricFigures
+from pytest_linearity.report.document import MetricFigures
 from pytest_linearity.verdict.standing import Certainty, Standing, standing, why
 
 _BOUNDS = (-math.inf, math.inf)

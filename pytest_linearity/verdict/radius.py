@@ -15,14 +15,13 @@ from pytest_linearity.metrics import Metric
 from pytest_linearity.metrics.metric import Side
 from pytest_linearity.metrics.spread import mean_std
 from pytest_linearity.metrics.values import MetricValues
-from pytest_linearity.report.document import RadiusFigures
-from pytest_linearity.report.kind_figures import KindFigures
-from pytest_linearity.verdict.limits import Limits
+from pytest_linearity.numerics.measurement.limits import Limits
+from pytest_linearity.report.document import KindFigures, RadiusFigures
 from pytest_linearity.verdict.metrics import judge_metrics
 from pytest_linearity.verdict.standing import Certainty, Standing, standing, surely_broken, why
 
 if TYPE_CHECKING:
-    from pytest_linearity.measurement import Measurement
+    from pytest_linearity.numerics.measurement.measurement import Measurement
 
 _ERRORS = (0.0, math.inf)
 _COSINES = (-1.0, 1.0)

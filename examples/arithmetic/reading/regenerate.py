@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from pytest_linearity import Report, analyze, load_config
+from pytest_linearity.config_expansion import checkpoints_of
 from pytest_linearity.report.explanation import decisive
 from pytest_linearity.report.plot import plot_beside
 from pytest_linearity.report.results import Measured
@@ -28,7 +29,7 @@ PROFILED = "1.0"
 
 def measure_all() -> list[Measured]:
     """Both checkpoints with their figures, the healthy one first."""
-    configs = load_config(CONFIG).checkpoints()
+    configs = checkpoints_of(load_config(CONFIG))
     return [Measured(CONFIG.name, config.label, None, analyze(config)) for config in configs]
 
 

@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from pytest_linearity.confidence import Interval
-    from pytest_linearity.report.document import Report
-    from pytest_linearity.report.kind_figures import KindFigures
+    from pytest_linearity.report.document import KindFigures, Report
 
     KindFigure = Callable[[KindFigures], float | None]
 

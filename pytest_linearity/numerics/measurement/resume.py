@@ -2,36 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 
 from pytest_linearity.calibration import Calibration
 from pytest_linearity.figures import Figures
-from pytest_linearity.journal.folder import Journal
 from pytest_linearity.layers import LayerFigures
 from pytest_linearity.lockstep.tail import Site
+from pytest_linearity.numerics.measurement.schedule import Wanted
 from pytest_linearity.pairs import Pairs
 
-if TYPE_CHECKING:
-    from pytest_linearity.passes import Wanted
 
-_EVALUATIONS = 8
-"""Evaluations of a batch per round, at least: each round has a baseline of its own, which so adds
-an eighth at most, and what a round has under way is lost when it is killed."""
+class Journal(Protocol):
+    """Where results are kept as they come, and found again by a later run of the same thing."""
 
+    def get(self, key: Mapping[str, Any]) -> Any:
+        """What is kept under a key; None where there is nothing, or it is damaged."""
 
-def portions(directions: Sequence[int], per_direction: int) -> Iterator[list[int]]:
-    """Directions by round: as many together as journalling them makes worth while.
+    def put(self, key: Mapping[str, Any], found: Any) -> None:
+        """Keep plain data and tensors under a key: plain data, too, that begins with its name.
 
-    The same whatever has happened before, as figures depend in their last digits on which
-    evaluations run together.
-    """
-    at_once = -(-_EVALUATIONS // max(1, per_direction))
-    for start in range(0, len(directions), at_once):
-        yield list(directions[start : start + at_once])
+        Raises:
+            LinearityError: If it cannot be kept.
+        """
 
 
 class Rounds:

@@ -1,23 +1,29 @@
-"""The checkpoints that one config names: lists, patterns, and the order of their training steps."""
+"""One config -> a config of its own for each checkpoint and scope that it names."""
 
 from __future__ import annotations
 
 import glob
-import json
 import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from pytest_linearity.config import Config
 from pytest_linearity.errors import shown
-
-if TYPE_CHECKING:
-    from pytest_linearity.config import Config
+from pytest_linearity.scope_labels import scope_labels
 
 
-def expand(config: Config) -> tuple[Config, ...]:
+def runs_of(config: Config) -> tuple[Config, ...]:
+    """A config of its own for each scope of each checkpoint.
+
+    Raises:
+        ConfigError: If a pattern matches no directory, or a checkpoint is named twice.
+    """
+    return tuple(one for each in checkpoints_of(config) for one in expand_scopes(each))
+
+
+def checkpoints_of(config: Config) -> tuple[Config, ...]:
     """A config of its own for each checkpoint that a config names.
 
     A checkpoint that is named plainly gives the config itself. Those of a list keep its order;
@@ -36,25 +42,6 @@ def expand(config: Config) -> tuple[Config, ...]:
         replace(config, model_name_or_path=name, label=label)
         for name, label in zip(names, _labels(config, names), strict=True)
     )
-
-
-def training_step(config: Config) -> int | None:
-    """The training step of a checkpoint, from its trainer's state or else from its name.
-
-    Returns:
-        ``None`` where neither says it.
-    """
-    directory = config.locate(config.checkpoint)
-    if directory is not None:
-        try:
-            state = json.loads((directory / "trainer_state.json").read_bytes())
-            step = state["global_step"]
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
-            step = None
-        if isinstance(step, int) and not isinstance(step, bool) and step >= 0:
-            return step
-    trailing = re.search(r"\d+$", Path(config.checkpoint).name, re.ASCII)
-    return int(trailing.group()) if trailing else None
 
 
 def _is_pattern(config: Config, name: str) -> bool:
@@ -105,3 +92,17 @@ def _labels(config: Config, names: Sequence[str]) -> list[str]:
 def _ends(parts: Sequence[tuple[str, ...]]) -> Iterator[list[str]]:
     for length in range(1, max(map(len, parts)) + 1):
         yield ["-".join(each[-length:]).strip("/\\") or "checkpoint" for each in parts]
+
+
+def expand_scopes(config: Config) -> tuple[Config, ...]:
+    """A config of its own for each scope that a config names, in the order given.
+
+    One with a single `param_scope` gives the config itself.
+    """
+    scopes = config.param_scopes
+    if scopes is None:
+        return (config,)
+    return tuple(
+        replace(config, param_scope=scope, param_scopes=None, scope_label=label)
+        for scope, label in zip(scopes, scope_labels(scopes), strict=True)
+    )

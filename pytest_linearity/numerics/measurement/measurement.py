@@ -1,0 +1,176 @@
+"""What a measurement came to: every figure of one model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from pytest_linearity.metrics import Metric
+from pytest_linearity.metrics.values import MetricValues
+
+
+@dataclass(frozen=True)
+class LayerProfile:
+    """Where along the blocks the change of the last token's hidden state stops being linear."""
+
+    names: tuple[str, ...]
+    """The blocks, in running order."""
+    relative_error: Tensor
+    """ε of the hidden states, float64 Tensor [radii, blocks, directions, prompts]; 0 for a block
+    that nothing perturbed lies before."""
+    cosine_similarity: Tensor
+    """c of the hidden states, float64 Tensor [radii, blocks, directions, prompts]."""
+
+    def at(self, places: Sequence[int]) -> LayerProfile:
+        """The profile at some of the radii, by their places."""
+        chosen = list(places)
+        return LayerProfile(self.names, self.relative_error[chosen], self.cosine_similarity[chosen])
+
+
+@dataclass(frozen=True)
+class Refinement:
+    """A crossing of the limits between two radii."""
+
+    low: float
+    """The largest radius found to comply below the crossing: the *refined linearity radius*."""
+    high: float
+    """The smallest radius found not to comply above it, at most 5% larger."""
+    evaluated: tuple[float, ...]
+    """The radii that were measured to find it, in the order of the bisection."""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """All figures of one model, one per (radius, direction, prompt)."""
+
+    radii: tuple[float, ...]
+    """The radii, in the order they were asked for."""
+    relative_error: Tensor
+    """ε, float64 Tensor [radii, directions, prompts]; see `metrics` for what marks a pair whose
+    figure is undefined."""
+    cosine_similarity: Tensor
+    """c, float64 Tensor [radii, directions, prompts]."""
+    precision: tuple[str, ...]
+    """Arithmetic of the forwards at each radius, `float32` or `float64`."""
+    noise_floor: tuple[float | None, ...]
+    """Relative error that rounding alone causes at each radius; None where it is not finite."""
+    jvp_method: str
+    """`forward-mode`, or `central-differences` where an operation has no forward derivative."""
+    no_forward_mode: str | None
+    """What forward mode failed at; None where it works."""
+    routing_flips: tuple[int, ...] | None
+    """Discrete choices that differ between θ* and θ* + rδ at each radius, over all pairs; None
+    for a model that makes none."""
+    curvature_ratio: Tensor | None = None
+    """κ = ‖f''[δ, δ]‖ / ‖Jδ‖, float64 Tensor [directions, prompts], in one over the radius;
+    None if it was not asked for. See `second_order`."""
+    layers: LayerProfile | None = None
+    """ε and c of the last token's hidden state after every block; None if not asked for."""
+    refinement: Refinement | None = None
+    """The crossing between two radii, bracketed; None if not asked for, or if there is none."""
+    kinds: tuple[str, ...] = ()
+    """The kind of each direction; empty where they are all of one."""
+    directions: tuple[int, ...] = ()
+    """Which of the planned directions each row is; empty where they are all there."""
+    evaluations: int = 0
+    """Evaluations of one batch each, baselines and JVPs included, by this process."""
+    metrics: Mapping[str, Tensor] = field(default_factory=dict)
+    """Further metrics by name, float64 Tensors [radii, directions, prompts]; ``nan`` where a
+    metric's function gave no figure."""
+    metric_noise: Mapping[str, Tensor] = field(default_factory=dict)
+    """How far rounding can move each figure of each of them, same shape."""
+    metric_failures: Mapping[str, tuple[str | None, ...]] = field(default_factory=dict)
+    """Why a metric's function gave no figures at each radius; None where it always did."""
+
+    def metric_values(self, place: int, metrics: Sequence[Metric]) -> list[MetricValues]:
+        """The figures of further metrics at the radius of that place in `radii`."""
+        return [
+            MetricValues(
+                metric,
+                self.metrics[metric.name][place],
+                self.metric_noise[metric.name][place],
+                self.metric_failures[metric.name][place],
+            )
+            for metric in metrics
+        ]
+
+    def at(self, radii: Sequence[float]) -> Measurement:
+        """The figures at some of the radii, in the order given.
+
+        Raises:
+            ValueError: If a radius was not measured.
+        """
+        if tuple(radii) == self.radii:
+            return self
+        places = [self.radii.index(radius) for radius in radii]
+        flips = self.routing_flips
+        return replace(
+            self,
+            radii=tuple(radii),
+            relative_error=self.relative_error[places],
+            cosine_similarity=self.cosine_similarity[places],
+            precision=tuple(self.precision[place] for place in places),
+            noise_floor=tuple(self.noise_floor[place] for place in places),
+            routing_flips=None if flips is None else tuple(flips[place] for place in places),
+            layers=None if self.layers is None else self.layers.at(places),
+            metrics={name: values[places] for name, values in self.metrics.items()},
+            metric_noise={name: noise[places] for name, noise in self.metric_noise.items()},
+            metric_failures={
+                name: tuple(reasons[place] for place in places)
+                for name, reasons in self.metric_failures.items()
+            },
+        )
+
+    def in_order(self, rows: Sequence[int]) -> Measurement:
+        """The measurement with its prompts in another order.
+
+        Args:
+            rows: Where each prompt belongs, by its present place.
+        """
+        places = torch.tensor(list(rows)).argsort()
+        curvature, layers = self.curvature_ratio, self.layers
+        return replace(
+            self,
+            relative_error=self.relative_error[..., places],
+            cosine_similarity=self.cosine_similarity[..., places],
+            curvature_ratio=None if curvature is None else curvature[..., places],
+            layers=None
+            if layers is None
+            else replace(
+                layers,
+                relative_error=layers.relative_error[..., places],
+                cosine_similarity=layers.cosine_similarity[..., places],
+            ),
+            metrics={name: values[..., places] for name, values in self.metrics.items()},
+            metric_noise={name: noise[..., places] for name, noise in self.metric_noise.items()},
+        )
+
+    def in_unit(self, radii: Sequence[float]) -> Measurement:
+        """The measurement with its radii, and all that is measured in them, in another unit.
+
+        Args:
+            radii: The same radii in that unit, in the same order.
+        """
+        scale = radii[-1] / self.radii[-1]
+        known = dict(zip(self.radii, radii, strict=True))
+
+        def converted(radius: float) -> float:
+            return known.get(radius, radius * scale)
+
+        curvature, refinement = self.curvature_ratio, self.refinement
+        return replace(
+            self,
+            radii=tuple(radii),
+            curvature_ratio=None if curvature is None else curvature / scale,
+            refinement=None
+            if refinement is None
+            else replace(
+                refinement,
+                low=converted(refinement.low),
+                high=converted(refinement.high),
+                evaluated=tuple(map(converted, refinement.evaluated)),
+            ),
+        )

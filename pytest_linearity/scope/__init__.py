@@ -3,7 +3,6 @@
 from pytest_linearity.scope.match import ScopeMatch, match_scope, parameters_in_scope
 from pytest_linearity.scope.parse import Scope, parse_scope
 from pytest_linearity.scope.structure import transformer_blocks
-from pytest_linearity.values import parse_scopes
 
 __all__ = [
     "Scope",
@@ -11,6 +10,5 @@ __all__ = [
     "match_scope",
     "parameters_in_scope",
     "parse_scope",
-    "parse_scopes",
     "transformer_blocks",
 ]

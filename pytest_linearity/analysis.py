@@ -37,7 +37,7 @@ from pytest_linearity.probes import Batch, Probes, load_probes
 from pytest_linearity.radius_unit import absolute_radii
 from pytest_linearity.report.document import Report
 from pytest_linearity.scope.structure import transformer_blocks
-from pytest_linearity.sharing import Sharing, share, whole
+from pytest_linearity.shared_logits import Sharing, share, whole
 from pytest_linearity.together import shared_progress, together
 from pytest_linearity.vectors import vectors_of
 from pytest_linearity.verdict import certainty_of, judge, judge_radii, limits_of

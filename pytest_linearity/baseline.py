@@ -126,7 +126,7 @@ def _path(config: Config, place: Path | None, override: str | None) -> Path | No
 
 
 def _read(path: Path, create: bool) -> Report | None:
-    from pytest_linearity.report.read import read_report
+    from pytest_linearity.report.json import read_report
 
     if os.path.lexists(path):
         return read_report(path)

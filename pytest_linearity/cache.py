@@ -9,8 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_linearity.by_kind import rows_by_kind
 from pytest_linearity.content import content_digest
+from pytest_linearity.direction_kinds import rows_by_kind
 from pytest_linearity.errors import LinearityError
 from pytest_linearity.identity import identity
 from pytest_linearity.metrics.registry import built_in

@@ -10,9 +10,14 @@ import torch
 from torch import Tensor
 
 from pytest_linearity.metrics.spread import mean_std
-from pytest_linearity.report.curvature_figures import CurvatureFigures, Matrix, Prediction
-from pytest_linearity.report.profile_figures import LayerMeans, ProfileFigures
-from pytest_linearity.report.refined_figures import RefinedFigures
+from pytest_linearity.report.curvature_figures import (
+    CurvatureFigures,
+    LayerMeans,
+    Matrix,
+    Prediction,
+    ProfileFigures,
+    RefinedFigures,
+)
 
 if TYPE_CHECKING:
     from pytest_linearity.config import Config

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from itertools import pairwise
 
+import torch
 from torch import Tensor
 
 _LEVELS = 3
@@ -70,3 +71,45 @@ def _richardson(column: list[Tensor]) -> tuple[Tensor, Tensor]:
         weight = 4.0**order
         column = [(weight * finer - coarser) / (weight - 1) for coarser, finer in pairwise(column)]
     return column[0], previous
+
+
+_STEP = 1e-3
+"""Step of the difference, relative to the smallest radius: its error is O(h²), and in float64 the
+rounding of a difference of JVPs is still ten digits below."""
+
+
+def dual_step(radius: float) -> float:
+    """The step h of the two dual evaluations at θ* ± hδ.
+
+    Args:
+        radius: The smallest radius, which tells the scale on which the model is looked at.
+    """
+    return _STEP * radius
+
+
+def second_derivative(tangents: Mapping[float, Tensor], h: float) -> Tensor:
+    """f''[δ, δ] = (J(θ* + hδ)δ − J(θ* − hδ)δ) / 2h + O(h²).
+
+    Args:
+        tangents: Jδ at h and −h, float64 Tensors [prompts, V].
+        h: The step.
+
+    Returns:
+        float64 Tensor [prompts, V].
+    """
+    return (tangents[h] - tangents[-h]) / (2 * h)
+
+
+def curvature_ratio(second: Tensor, first: Tensor) -> Tensor:
+    """κ = ‖f''[δ, δ]‖ / ‖Jδ‖.
+
+    Args:
+        second: f''[δ, δ], Tensor [prompts, V].
+        first: Jδ, Tensor [prompts, V].
+
+    Returns:
+        float64 Tensor [prompts], one over the unit of the radius; 0 where both derivatives are
+        zero, ``inf`` where only Jδ is.
+    """
+    above, below = second.double().norm(dim=-1), first.double().norm(dim=-1)
+    return torch.where(above == 0, torch.zeros_like(above), above / below)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 RANDOM = ("gaussian", "rademacher", "layerwise", "filterwise")
 """Drawn with the seed, as many as `num_directions` says."""
 FIXED = ("update", "gradient")
@@ -26,3 +28,19 @@ def file_of(kind: str) -> str | None:
 def accepted() -> str:
     """The kinds there are, for a message."""
     return ", ".join([*RANDOM, *FIXED, f"{FILE}PATH{SUFFIX}"])
+
+
+def rows_by_kind(kinds: Sequence[str], directions: int) -> dict[str, list[int]]:
+    """The directions of each kind.
+
+    Args:
+        kinds: The kind of each direction; empty where they are all of one.
+        directions: How many there are.
+
+    Returns:
+        The indices of the directions of each kind, in ascending order.
+    """
+    rows: dict[str, list[int]] = {}
+    for k in range(directions):
+        rows.setdefault(kinds[k] if kinds else "", []).append(k)
+    return rows

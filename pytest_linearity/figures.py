@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from pytest_linearity.differences import curvature_ratio
 from pytest_linearity.lockstep import Evaluation
 from pytest_linearity.metrics import Metric, cosine_similarity, relative_error
 from pytest_linearity.metrics.evaluation import evaluate, moved_by_rounding
 from pytest_linearity.metrics.values import MetricValues
-from pytest_linearity.pairs import Pairs
-from pytest_linearity.second_order import curvature_ratio
 
 NoiseFloor = Callable[[Tensor, torch.dtype], Tensor]
 """Relative error from rounding; see `Calibration.noise_floor`."""
@@ -163,3 +162,26 @@ class Figures:
 
 def _noise(name: str) -> str:
     return f"{name} noise"
+
+
+class Pairs:
+    """Pairs by what they may be of."""
+
+    def __init__(
+        self,
+        radii: Iterable[float],
+        directions: Iterable[int],
+        batches: Iterable[int] | None = None,
+    ) -> None:
+        """Every batch where none are given."""
+        self._radii = frozenset(radii)
+        self._directions = frozenset(directions)
+        self._batches = None if batches is None else frozenset(batches)
+
+    def of(self, batch: int, direction: int) -> bool:
+        """Whether a pair is one of them."""
+        return direction in self._directions and (self._batches is None or batch in self._batches)
+
+    def hold(self, radius: float, direction: int, batch: int) -> bool:
+        """Whether it is at one of the radii, too."""
+        return radius in self._radii and self.of(batch, direction)

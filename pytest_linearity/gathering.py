@@ -7,9 +7,8 @@ from collections.abc import Callable, Sequence
 import torch
 
 from pytest_linearity.crew import Crew, alone, together
-from pytest_linearity.figures import Figures
+from pytest_linearity.figures import Figures, Pairs
 from pytest_linearity.layers import LayerFigures
-from pytest_linearity.pairs import Pairs
 
 
 def gather(

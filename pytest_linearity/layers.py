@@ -15,10 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pytest_linearity.figures import Pairs
 from pytest_linearity.lockstep.evaluation import Evaluation, current
 from pytest_linearity.metrics import cosine_similarity, relative_error
 from pytest_linearity.numerics.measurement.measurement import LayerProfile
-from pytest_linearity.pairs import Pairs
 
 Logits = Callable[[], Tensor]
 

@@ -22,8 +22,7 @@ from fractions import Fraction
 from itertools import pairwise
 from math import ceil
 
-from pytest_linearity.by_kind import rows_by_kind
-from pytest_linearity.direction_kinds import RANDOM
+from pytest_linearity.direction_kinds import RANDOM, rows_by_kind
 
 _GROWTH = Fraction(7, 4)
 

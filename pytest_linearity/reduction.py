@@ -9,14 +9,13 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from pytest_linearity.differences import extrapolate, extrapolate_second, steps
+from pytest_linearity.differences import extrapolate, extrapolate_second, second_derivative, steps
 from pytest_linearity.figures import Figures
 from pytest_linearity.layers import LayerFigures
 from pytest_linearity.lockstep import Evaluation
 from pytest_linearity.lockstep.dual import unpack_dual
 from pytest_linearity.lockstep.evaluation import PREFIX
 from pytest_linearity.lockstep.tail import TailMismatch
-from pytest_linearity.second_order import second_derivative
 from pytest_linearity.selections import Selections, flips
 
 Pair = tuple[int, int]

@@ -17,9 +17,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from pytest_linearity.common_directions import Rows, common_rows, counts_by_kind
 from pytest_linearity.confidence import mean_interval
-from pytest_linearity.pairing import require_same_pairs
+from pytest_linearity.pairing import Rows, common_rows, counts_by_kind, require_same_pairs
 from pytest_linearity.rejudged import ReportLimits, radius_under
 from pytest_linearity.report.document import Report
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from pytest_linearity.errors import failed_before
 from pytest_linearity.files import brief
-from pytest_linearity.journal.places import journal_lines
+from pytest_linearity.journal.folder import journal_lines
 from pytest_linearity.progress import ProgressBar
 from pytest_linearity.report.results import Measured, title
 

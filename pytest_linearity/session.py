@@ -25,7 +25,7 @@ from pytest_linearity.errors import (
     ScopeError,
 )
 from pytest_linearity.files import brief
-from pytest_linearity.journal.places import journal_places
+from pytest_linearity.journal.folder import journal_places
 from pytest_linearity.progress import ProgressBar
 from pytest_linearity.report.outputs import Outputs, Written
 from pytest_linearity.report.results import Measured, Unmeasured

@@ -8,9 +8,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from pytest_linearity.by_kind import rows_by_kind
 from pytest_linearity.calibration import Calibration, carries
 from pytest_linearity.crew import Crew, Solo, share
+from pytest_linearity.differences import dual_step
+from pytest_linearity.direction_kinds import rows_by_kind
 from pytest_linearity.directions import Directions
 from pytest_linearity.engine import Engine
 from pytest_linearity.figures import Figures
@@ -23,7 +24,6 @@ from pytest_linearity.numerics.measurement.resume import Journal, Rounds
 from pytest_linearity.numerics.measurement.schedule import Logits, Progress, Wanted
 from pytest_linearity.passes import Pass
 from pytest_linearity.precision import Arithmetic, arithmetic_for
-from pytest_linearity.second_order import dual_step
 
 
 class Work:

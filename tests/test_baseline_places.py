@@ -11,8 +11,7 @@ from paired import report
 from pytest_linearity.baseline import Baseline, find_baselines
 from pytest_linearity.config import Config
 from pytest_linearity.errors import ConfigError, LinearityError
-from pytest_linearity.report.json import write_json
-from pytest_linearity.report.read import read_report
+from pytest_linearity.report.json import read_report, write_json
 
 THEN = report({0.1: [[0.1]] * 2})
 

@@ -20,10 +20,10 @@ from pytest_linearity.numerics.measurement.measurement import LayerProfile, Meas
 from pytest_linearity.report.document import Report
 from pytest_linearity.report.explanation import explanation
 from pytest_linearity.report.html import html
+from pytest_linearity.report.json import load_schema
 from pytest_linearity.report.junit import verdict_properties
 from pytest_linearity.report.markdown import markdown
 from pytest_linearity.report.results import Measured
-from pytest_linearity.report.schema import load_schema
 from pytest_linearity.report.terminal import render
 
 ALL = {"second_order": True, "layer_profile": True, "refine": True}
@@ -239,8 +239,8 @@ class TestForms:
     @pytest.mark.parametrize("blocks", [1, 2, 80])
     @pytest.mark.parametrize("value", [None, 0.0, 1e-30])
     def test_heat_map_of_odd_profiles(self, blocks: int, value: float | None) -> None:
+        from pytest_linearity.report.curvature_figures import LayerMeans, ProfileFigures
         from pytest_linearity.report.plot import drawn_report
-        from pytest_linearity.report.profile_figures import LayerMeans, ProfileFigures
 
         row = [value] * (blocks - 1) + [0.2 if value else value]
         means = {str(radius): LayerMeans(row, row) for radius in RADII}

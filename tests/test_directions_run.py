@@ -23,11 +23,11 @@ from pytest_linearity.findings import Findings
 from pytest_linearity.numerics.measurement.limits import Limits
 from pytest_linearity.report.document import RadiusFigures, Report
 from pytest_linearity.report.html import html
+from pytest_linearity.report.json import load_schema
 from pytest_linearity.report.junit import radius_properties
 from pytest_linearity.report.markdown import markdown
 from pytest_linearity.report.plot import drawn_report
 from pytest_linearity.report.results import Measured
-from pytest_linearity.report.schema import load_schema
 from pytest_linearity.report.terminal import render
 from pytest_linearity.vectors.tensors import TensorVector
 from pytest_linearity.verdict import judge_radius

@@ -13,7 +13,7 @@ from fakes import FAKE
 from jsonschema import Draft202012Validator
 
 from pytest_linearity.report.document import Report
-from pytest_linearity.report.schema import load_schema
+from pytest_linearity.report.json import load_schema
 
 GATE = "--linearity-config=gate.yaml"
 HOOK = """

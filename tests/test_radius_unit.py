@@ -24,10 +24,10 @@ from pytest_linearity.numerics.measurement.measurement import Refinement
 from pytest_linearity.radius_unit import absolute_radii
 from pytest_linearity.report.document import Report
 from pytest_linearity.report.html import html
+from pytest_linearity.report.json import load_schema
 from pytest_linearity.report.junit import radius_properties
 from pytest_linearity.report.markdown import markdown
 from pytest_linearity.report.results import Measured
-from pytest_linearity.report.schema import load_schema
 from pytest_linearity.report.terminal import render
 
 GATE = "--linearity-config=gate.yaml"

@@ -10,11 +10,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import reports
 
-from pytest_linearity.report.curvature_figures import CurvatureFigures, Prediction
+from pytest_linearity.report.curvature_figures import (
+    CurvatureFigures,
+    LayerMeans,
+    Prediction,
+    ProfileFigures,
+    RefinedFigures,
+)
 from pytest_linearity.report.document import Report
 from pytest_linearity.report.plot import plot_beside
-from pytest_linearity.report.profile_figures import LayerMeans, ProfileFigures
-from pytest_linearity.report.refined_figures import RefinedFigures
 from pytest_linearity.report.results import Measured
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from jsonschema import Draft202012Validator, FormatChecker
 
 from pytest_linearity.config import KEYS
 from pytest_linearity.report.document import SCHEMA_VERSION
-from pytest_linearity.report.schema import load_schema
+from pytest_linearity.report.json import load_schema
 
 SCHEMA = load_schema()
 VALIDATOR = Draft202012Validator(SCHEMA, format_checker=FormatChecker())

@@ -46,7 +46,9 @@ def test_a_single_scope_is_the_config_itself() -> None:
 
 def test_several_scopes_are_not_one() -> None:
     config = Config(model_name_or_path="ckpt", param_scopes=["full", "mlp"])
-    with pytest.raises(ConfigError, match=r"param_scopes: names several scopes: .*`runs_of\(config\)`"):
+    with pytest.raises(
+        ConfigError, match=r"param_scopes: names several scopes: .*`runs_of\(config\)`"
+    ):
         _ = config.scope
 
 

@@ -13,7 +13,7 @@ from junitparser import JUnitXml
 
 from pytest_linearity import analysis as analysis_module
 from pytest_linearity.cli import main
-from pytest_linearity.joint import run_jointly
+from pytest_linearity.together import run_jointly
 
 GATE = "--linearity-config=gate.yaml"
 SCOPES = ("full", "attention", "last_blocks:1")

@@ -25,7 +25,7 @@ from pytest_linearity.metrics import find_metric
 from pytest_linearity.numerics.measurement.limits import Limits
 from pytest_linearity.numerics.measurement.measurement import Measurement
 from pytest_linearity.precision import Arithmetic
-from pytest_linearity.together import shared_progress, together
+from pytest_linearity.together import run_jointly, shared_progress, together
 
 SCOPES = ("full", "attention", "last_blocks:1", "embeddings+norms")
 RADII = (0.1, 0.5, 3.0)
@@ -357,7 +357,7 @@ def test_what_cannot_be_shared_is_not_for_any_of_them(
 ) -> None:
     """A mismatch makes all of them go on with all rows, still together."""
     calls: list[tuple[int, bool]] = []
-    original = joint.run_jointly
+    original = run_jointly
 
     def once(jobs: Sequence[Job]) -> None:
         calls.append((len(jobs), any(job.tails for job in jobs)))

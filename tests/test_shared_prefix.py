@@ -24,7 +24,7 @@ from pytest_linearity.numerics.measurement.measurement import Measurement
 from pytest_linearity.precision import Arithmetic
 from pytest_linearity.probes.batches import make_batches
 from pytest_linearity.scope.structure import transformer_blocks
-from pytest_linearity.sharing import Sharing, share
+from pytest_linearity.shared_logits import Sharing, share
 from pytest_linearity.together import together
 
 CPU = torch.device("cpu")

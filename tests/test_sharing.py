@@ -19,8 +19,7 @@ from pytest_linearity.lockstep.dual import unpack_dual
 from pytest_linearity.lockstep.evaluation import current
 from pytest_linearity.lockstep.prefix import PrefixMismatch, SharedPrefix
 from pytest_linearity.numerics.measurement.measurement import Measurement
-from pytest_linearity.shared_logits import why_no_cache
-from pytest_linearity.sharing import share, shared_length, why_not
+from pytest_linearity.shared_logits import share, shared_length, why_no_cache, why_not
 
 SYSTEM = "You answer with one number and nothing else."
 QUESTIONS = ("What is 2 plus 2?", "What is 3 times 5?", "How many legs has a spider?", "Six?")

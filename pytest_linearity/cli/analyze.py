@@ -90,7 +90,7 @@ def _runs(options: argparse.Namespace) -> list[Run]:
     from pytest_linearity.companions import Companions
     from pytest_linearity.config import load_config
     from pytest_linearity.config_expansion import runs_of
-    from pytest_linearity.journal.places import journal_places
+    from pytest_linearity.journal.folder import journal_places
     from pytest_linearity.progress import ProgressBar
     from pytest_linearity.report.places import report_places
     from pytest_linearity.run import Run

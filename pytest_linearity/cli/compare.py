@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
     from pytest_linearity.files import brief
     from pytest_linearity.regression import compare
     from pytest_linearity.report.comparison import render_comparison
-    from pytest_linearity.report.read import read_report
+    from pytest_linearity.report.json import read_report
 
     baseline, report = read_report(options.baseline), read_report(options.report)
     limit = _limit(options.max_regression, report.config.get("max_regression"))

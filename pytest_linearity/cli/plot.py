@@ -46,13 +46,13 @@ def add_parser(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Draw one report, or compare several."""
     from pytest_linearity.files import brief, require_writable
+    from pytest_linearity.report.json import read_report
     from pytest_linearity.report.plot import (
         plot_beside,
         plot_report,
         plot_series,
         require_plottable,
     )
-    from pytest_linearity.report.read import read_report
 
     require_plottable(options.output)
     require_writable(options.output, what="plot", set_by="--output")

@@ -26,7 +26,7 @@ def run(options: argparse.Namespace) -> int:
     """Show the reports in the order given."""
     from pytest_linearity.cli.output import style
     from pytest_linearity.files import brief
-    from pytest_linearity.report.read import read_report
+    from pytest_linearity.report.json import read_report
     from pytest_linearity.report.terminal import render
 
     reports = [(str(brief(path)), read_report(path)) for path in options.reports]

@@ -104,7 +104,7 @@ def _real(config: Config, place: Path, longest: int | None, shares: bool) -> Wor
 def _workload(
     prompts: Sequence[Sequence[int]], config: Config, *, shares: bool, assumed: bool
 ) -> Workload:
-    from pytest_linearity.sharing import shared_length, why_not
+    from pytest_linearity.shared_logits import shared_length, why_not
 
     common = shared_length(prompts) if shares and config.share_prefix else 0
     prefix = common if common and why_not(prompts, common) is None else 0

@@ -8,9 +8,11 @@ from typing import Any
 
 from pytest_linearity.confidence import Interval
 from pytest_linearity.errors import shown
-from pytest_linearity.report.curvature_figures import CurvatureFigures
-from pytest_linearity.report.profile_figures import ProfileFigures
-from pytest_linearity.report.refined_figures import RefinedFigures
+from pytest_linearity.report.curvature_figures import (
+    CurvatureFigures,
+    ProfileFigures,
+    RefinedFigures,
+)
 from pytest_linearity.report.typed import as_list, intervals, matrix, number, typed
 
 SCHEMA_VERSION = 1

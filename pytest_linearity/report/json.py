@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from types import NoneType
+from typing import Any, NoReturn
 
-from pytest_linearity.files import write_whole
-from pytest_linearity.report.document import Report
+from pytest_linearity.errors import ConfigError, shown
+from pytest_linearity.files import brief, write_whole
+from pytest_linearity.report.document import SCHEMA_VERSION, Report
 
 
 def write_json(report: Report, path: Path) -> None:
@@ -58,3 +61,81 @@ def _is_flat(value: Any) -> bool:
     return not isinstance(value, (list, tuple)) or not any(
         isinstance(entry, (Mapping, list, tuple)) for entry in value
     )
+
+
+def load_schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) that every report of this version keeps.
+
+    It is the file ``schema.json`` beside this module, and can be given to any validator.
+    """
+    text = files("pytest_linearity.report").joinpath("schema.json").read_text(encoding="utf-8")
+    schema: dict[str, Any] = json.loads(text)
+    return schema
+
+
+_SHOWN: dict[str, dict[str, Any]] = {
+    "config": {
+        "relerr_threshold": (int, float),
+        "cos_threshold": (int, float),
+        "min_linearity_radius": (int, float, NoneType),
+        "max_regression": (int, float, NoneType),
+    },
+    "checkpoint": {"path": str, "architecture": str, "parameters": int, "dtype": str},
+}
+"""Entries of the report's free parts that every table shows."""
+
+
+def read_report(path: Path) -> Report:
+    """Read a report of this version of the package or of an older one.
+
+    Raises:
+        ConfigError: If the file is missing, not JSON, not such a report, or of a newer version.
+    """
+    document = _parsed(path)
+    version = document.get("schema_version") if isinstance(document, Mapping) else None
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+        raise ConfigError(
+            f"{brief(path)}: this is not a report of pytest-linearity: it has no schema_version"
+        )
+    if version > SCHEMA_VERSION:
+        raise ConfigError(
+            f"{brief(path)}: schema_version {version} is newer than {SCHEMA_VERSION}, the newest "
+            "that this version of pytest-linearity reads: upgrade it, or write the report again"
+        )
+    try:
+        report = Report.from_dict(document)
+        _require_shown(report)
+    except ValueError as error:
+        raise ConfigError(
+            f"{brief(path)}: this is not a report of pytest-linearity: {error}"
+        ) from None
+    return report
+
+
+def _parsed(path: Path) -> Any:
+    try:
+        return json.loads(path.read_bytes(), parse_constant=_refuse_constant)
+    except FileNotFoundError:
+        raise ConfigError(f"{brief(path)}: there is no such report") from None
+    except IsADirectoryError:
+        raise ConfigError(f"{brief(path)}: this is a directory, not a report") from None
+    except OSError as error:
+        raise ConfigError(f"{brief(path)}: cannot be read ({error.strerror})") from None
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        raise ConfigError(f"{brief(path)}: this is not JSON ({error.msg}: {where})") from None
+    except (ValueError, RecursionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"{brief(path)}: this is not JSON ({reason})") from None
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def _require_shown(report: Report) -> None:
+    for part, entries in _SHOWN.items():
+        for key, kind in entries.items():
+            value = getattr(report, part).get(key)
+            if not isinstance(value, kind) or isinstance(value, bool):
+                raise ValueError(f"{part}.{key} is {shown(value)}")

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pytest_linearity.report import text
-from pytest_linearity.report.certainty import series_line
+from pytest_linearity.report.explanation import series_line
 from pytest_linearity.report.results import (
     Measured,
     figure_at,

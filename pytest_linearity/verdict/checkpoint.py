@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from pytest_linearity.by_kind import rows_by_kind
 from pytest_linearity.diagnosis import diagnosis
-from pytest_linearity.direction_kinds import RANDOM
+from pytest_linearity.direction_kinds import RANDOM, rows_by_kind
 from pytest_linearity.radius_unit import absolute_radius, relative_radius
 from pytest_linearity.report.document import RadiusFigures, Report, SamplingFigures
 from pytest_linearity.verdict.limits import limits_of

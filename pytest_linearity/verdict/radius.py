@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from pytest_linearity.by_kind import rows_by_kind
 from pytest_linearity.confidence import Interval
+from pytest_linearity.direction_kinds import rows_by_kind
 from pytest_linearity.metrics import Metric
 from pytest_linearity.metrics.metric import Side
 from pytest_linearity.metrics.spread import mean_std

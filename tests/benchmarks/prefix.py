@@ -11,7 +11,7 @@ import torch
 from pytest_linearity import Directions, measure
 from pytest_linearity.logits import LastTokenLogits, last_token_logits
 from pytest_linearity.probes.batches import Batch, make_batches
-from pytest_linearity.sharing import Sharing, share
+from pytest_linearity.shared_logits import Sharing, share
 from tests.benchmarks.models import llama
 from tests.benchmarks.speed import REPEATS, K, Row
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from pytest_linearity.by_kind import rows_by_kind
+from pytest_linearity.direction_kinds import rows_by_kind
 from pytest_linearity.metrics.spread import mean_std
 from pytest_linearity.metrics.values import MetricValues
 

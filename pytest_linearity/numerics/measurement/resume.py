@@ -9,11 +9,10 @@ from typing import Any, Protocol
 import torch
 
 from pytest_linearity.calibration import Calibration
-from pytest_linearity.figures import Figures
+from pytest_linearity.figures import Figures, Pairs
 from pytest_linearity.layers import LayerFigures
 from pytest_linearity.lockstep.tail import Site
 from pytest_linearity.numerics.measurement.schedule import Wanted
-from pytest_linearity.pairs import Pairs
 
 
 class Journal(Protocol):

@@ -10,30 +10,31 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pytest_linearity.analysis import analyze
-    from pytest_linearity.config import Config, load_config
-    from pytest_linearity.directions import Directions
+    from pytest_linearity.config.config import Config, load_config
     from pytest_linearity.errors import LinearityError
-    from pytest_linearity.measurement import measure
-    from pytest_linearity.metrics import Metric, find_metric
+    from pytest_linearity.numerics.directions.directions import Directions
+    from pytest_linearity.numerics.measurement.measure import measure
     from pytest_linearity.numerics.measurement.measurement import Measurement
-    from pytest_linearity.report.document import MetricFigures, RadiusFigures, Report
+    from pytest_linearity.numerics.metrics.metric import Metric
+    from pytest_linearity.numerics.metrics.registry import find_metric
+    from pytest_linearity.run.analysis import analyze
+    from pytest_linearity.verdict.document import MetricFigures, RadiusFigures, Report
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Config": "config",
-    "Directions": "directions",
+    "Config": "config.config",
+    "Directions": "numerics.directions.directions",
     "LinearityError": "errors",
     "Measurement": "numerics.measurement.measurement",
-    "Metric": "metrics",
-    "MetricFigures": "report.document",
-    "RadiusFigures": "report.document",
-    "Report": "report.document",
-    "analyze": "analysis",
-    "find_metric": "metrics",
-    "load_config": "config",
-    "measure": "measurement",
+    "Metric": "numerics.metrics.metric",
+    "MetricFigures": "verdict.document",
+    "RadiusFigures": "verdict.document",
+    "Report": "verdict.document",
+    "analyze": "run.analysis",
+    "find_metric": "numerics.metrics.registry",
+    "load_config": "config.config",
+    "measure": "numerics.measurement.measure",
 }
 
 __all__ = [

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_linearity.config import load_config
+from pytest_linearity.config.config import load_config
 from pytest_linearity.errors import ConfigError
 
 SFT = """\

@@ -41,19 +41,19 @@ IMPORTED_ONCE = (
     "hypothesis",
     "omegaconf",
     "transformers.models.llama.modeling_llama",
-    "pytest_linearity.analysis",
-    "pytest_linearity.baseline",
-    "pytest_linearity.cache",
-    "pytest_linearity.config_expansion",
+    "pytest_linearity.run.analysis",
+    "pytest_linearity.run.baseline",
+    "pytest_linearity.run.store.cache",
+    "pytest_linearity.config.expansion",
     "pytest_linearity.cli",
-    "pytest_linearity.config_file",
-    "pytest_linearity.hooks",
-    "pytest_linearity.junit",
-    "pytest_linearity.ranks.place",
+    "pytest_linearity.config.file",
+    "pytest_linearity.plugin.hooks",
+    "pytest_linearity.plugin.junit",
+    "pytest_linearity.run.ranks.place",
     "pytest_linearity.report.json",
     "pytest_linearity.report.places",
     "pytest_linearity.report.plot",
-    "pytest_linearity.report.terminal",
+    "pytest_linearity.report.terminal.report",
 )
 """What a run inside pytester would import, slowly, and forget again."""
 
@@ -162,8 +162,8 @@ class FixedAnalysis:
     def found(self) -> Any:
         import torch
 
-        from pytest_linearity.findings import Findings
         from pytest_linearity.numerics.measurement.measurement import Measurement
+        from pytest_linearity.verdict.findings import Findings
 
         def column(place: int) -> torch.Tensor:
             found = [self.figures[radius][place] for radius in self.config.radii]
@@ -202,10 +202,12 @@ def run_workers(
 
     The controller needs no imports of its own so, which take longer than its work.
     """
-    from pytest_linearity import stored
+    from pytest_linearity.run.store import findings_file
 
     def start(*arguments: str) -> pytest.RunResult:
-        monkeypatch.setattr(stored, "_tensor", stored._tensor)  # which a fake replaces
+        monkeypatch.setattr(
+            findings_file, "_tensor", findings_file._tensor
+        )  # which a fake replaces
         capfd.readouterr()
         found = pytester.runpytest_inprocess(*arguments)
         said = capfd.readouterr().err.splitlines()
@@ -226,5 +228,5 @@ def fixed(monkeypatch: pytest.MonkeyPatch, imported: None) -> type[FixedAnalysis
     class Fixed(FixedAnalysis):
         figures: ClassVar[Figures] = {0.1: (0.02, 0.999), 0.3: (0.06, 0.99), 1.0: (0.31, 0.96)}
 
-    monkeypatch.setattr("pytest_linearity.analysis.Analysis", Fixed)
+    monkeypatch.setattr("pytest_linearity.run.analysis.Analysis", Fixed)
     return Fixed

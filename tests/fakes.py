@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy
 from pytest_linearity import stored
 from pytest_linearity.errors import CheckpointError
-from pytest_linearity.findings import Findings
-from pytest_linearity.report.document import RadiusFigures, Report
+from pytest_linearity.verdict.findings import Findings
+from pytest_linearity.verdict.document import RadiusFigures, Report
 
 ERRORS = {0.1: 0.02, 0.3: 0.06, 1.0: 0.31}
 Measurement = make_dataclass("Measurement", ["radii", "relative_error", "cosine_similarity"])

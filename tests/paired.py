@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pytest_linearity.config import Config
-from pytest_linearity.report.document import RadiusFigures, Report
+from pytest_linearity.config.config import Config
+from pytest_linearity.verdict.document import RadiusFigures, Report
 
 Errors = Sequence[Sequence[float | None]]
 """Relative errors of one radius, [directions, prompts]; None where not finite."""

@@ -37,13 +37,13 @@ _FORKS.set_forkserver_preload(
         "pygments",
         "greenlet",
         "junitparser",
-        "pytest_linearity.analysis",
+        "pytest_linearity.run.analysis",
         "pytest_linearity.cli",
-        "pytest_linearity.hooks",
-        "pytest_linearity.ranks.joining",
+        "pytest_linearity.plugin.hooks",
+        "pytest_linearity.run.ranks.membership",
         "pytest_linearity.report.json",
         "pytest_linearity.report.places",
-        "pytest_linearity.report.terminal",
+        "pytest_linearity.report.terminal.report",
     ]
 )
 _OUTPUTS = count()

@@ -6,10 +6,10 @@ import dataclasses
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from pytest_linearity.config import Config
-from pytest_linearity.regression import RadiusRegression, Regression
-from pytest_linearity.report.document import RadiusFigures, Report
+from pytest_linearity.config.config import Config
 from pytest_linearity.report.results import Measured
+from pytest_linearity.verdict.document import RadiusFigures, Report
+from pytest_linearity.verdict.regression.compare import RadiusRegression, Regression
 
 HOSTILE = "a/<script>alert(1)</script>|`b`*c*_d_$x_1$[e](f)&amp;\\\"'"
 """A path that means something to HTML, Markdown and mathematics."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from pytest_linearity.scope import parameters_in_scope, parse_scope
-from pytest_linearity.scope.names import compact
+from pytest_linearity.numerics.scope.match import parameters_in_scope
+from pytest_linearity.numerics.scope.names import compact
+from pytest_linearity.numerics.scope.parse import parse_scope
 
 WIDTH = 4
 

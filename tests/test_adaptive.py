@@ -10,12 +10,12 @@ import pytest
 import torch
 from conftest import Write
 
-from pytest_linearity.analysis import Analysis, analyze
-from pytest_linearity.config import Config
-from pytest_linearity.directions import Directions
-from pytest_linearity.measurement import measure
+from pytest_linearity.config.config import Config
+from pytest_linearity.numerics.directions.directions import Directions
+from pytest_linearity.numerics.measurement.measure import measure
 from pytest_linearity.numerics.measurement.measurement import Measurement
-from pytest_linearity.report.document import Report
+from pytest_linearity.run.analysis import Analysis, analyze
+from pytest_linearity.verdict.document import Report
 
 RADII = (0.01, 3.0)
 GATE = "--linearity-config=gate.yaml"

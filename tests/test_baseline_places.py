@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from paired import report
 
-from pytest_linearity.baseline import Baseline, find_baselines
-from pytest_linearity.config import Config
+from pytest_linearity.config.config import Config
 from pytest_linearity.errors import ConfigError, LinearityError
 from pytest_linearity.report.json import read_report, write_json
+from pytest_linearity.run.baseline import Baseline, find_baselines
 
 THEN = report({0.1: [[0.1]] * 2})
 

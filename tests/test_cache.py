@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from conftest import Run, Write
 
-from pytest_linearity.content import content_digest
+from pytest_linearity.checkpoint.digest import content_digest
 
 GATE = "--linearity-config=gate.yaml"
 CACHED = (GATE, "--linearity-cache")
@@ -39,7 +39,7 @@ def gate(real_config: Write, checkpoint: Path) -> Write:
 @pytest.fixture
 def measured(monkeypatch: pytest.MonkeyPatch, imported: None) -> list[int]:
     """An entry for every measurement."""
-    from pytest_linearity import analysis
+    from pytest_linearity.run import analysis
 
     measure = analysis.measure
     times: list[int] = []
@@ -152,9 +152,9 @@ def test_rounding_that_could_turn_a_verdict_is_settled_by_a_measurement(
 def rewrite(path: Path) -> None:
     """Changes one weight; size and time of the last change stay as they were."""
     before = path.stat()
-    content = bytearray(path.read_bytes())
-    content[-2] ^= 1
-    path.write_bytes(content)
+    digest = bytearray(path.read_bytes())
+    digest[-2] ^= 1
+    path.write_bytes(digest)
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
@@ -191,7 +191,7 @@ def test_another_version_measures(
     measured: list[int],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from pytest_linearity import environment
+    from pytest_linearity.run import environment
 
     pytester.runpytest(*CACHED)
     versions = environment.versions()
@@ -216,8 +216,8 @@ def test_a_damaged_entry_is_measured_again(
 def test_an_entry_that_cannot_be_written_loses_no_measurement(
     pytester: pytest.Pytester, gate: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pytest_linearity import cache
     from pytest_linearity.errors import LinearityError
+    from pytest_linearity.run.store import cache
 
     def fail(*_: object) -> None:
         raise LinearityError("no space left")
@@ -286,16 +286,16 @@ class TestContent:
 
     @pytest.fixture
     def reads(self, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-        from pytest_linearity import content
+        from pytest_linearity.checkpoint import digest
 
         names: list[str] = []
-        read = content._file_digest
+        read = digest._file_digest
 
         def spy(path: Path) -> str:
             names.append(path.name)
             return read(path)
 
-        monkeypatch.setattr(content, "_file_digest", spy)
+        monkeypatch.setattr(digest, "_file_digest", spy)
         return names
 
     def test_is_remembered(self, digest: Callable[[], str], reads: list[str]) -> None:
@@ -337,7 +337,7 @@ class TestContent:
         self, digest: Callable[[], str], reads: list[str], tmp_path: Path
     ) -> None:
         first = digest()
-        for content in ("{", "[]", '{"a": 1}'):
-            (tmp_path / "memory").write_text(content)
+        for digest in ("{", "[]", '{"a": 1}'):
+            (tmp_path / "memory").write_text(digest)
             assert digest() == first
         assert len(reads) == 12

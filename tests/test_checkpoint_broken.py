@@ -13,8 +13,8 @@ import torch
 from checkpoints import character_tokenizer, tiny_llama
 from safetensors.torch import load_file, save_file
 
-from pytest_linearity.checkpoint import load_checkpoint
-from pytest_linearity.config import Config
+from pytest_linearity.checkpoint.load import load_checkpoint
+from pytest_linearity.config.config import Config
 from pytest_linearity.errors import CheckpointError
 
 WEIGHTS = "model.safetensors"

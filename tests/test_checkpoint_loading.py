@@ -11,9 +11,9 @@ import transformers
 from checkpoints import character_tokenizer, llama, tiny_llama
 from safetensors.torch import load_file, save_file
 
-from pytest_linearity import weights
-from pytest_linearity.checkpoint import Checkpoint, load_checkpoint
-from pytest_linearity.config import Config
+from pytest_linearity.checkpoint import weights
+from pytest_linearity.checkpoint.load import Checkpoint, load_checkpoint
+from pytest_linearity.config.config import Config
 from pytest_linearity.errors import CheckpointError
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pytest_linearity.checkpoint_files import training_step
-from pytest_linearity.config import Config, load_config
-from pytest_linearity.config_expansion import checkpoints_of
+from pytest_linearity.checkpoint.files import training_step
+from pytest_linearity.config.config import Config, load_config
+from pytest_linearity.config.expansion import checkpoints_of
 from pytest_linearity.errors import ConfigError
 
 

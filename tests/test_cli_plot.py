@@ -10,8 +10,8 @@ import pytest
 from reports import report, series
 
 from pytest_linearity.cli import main
-from pytest_linearity.report.document import Report
 from pytest_linearity.report.json import write_json
+from pytest_linearity.verdict.document import Report
 
 Captured = pytest.CaptureFixture[str]
 

@@ -23,10 +23,11 @@ import torch
 from numpy.typing import NDArray
 from scipy import stats
 
-from pytest_linearity.confidence import mean_interval
-from pytest_linearity.looks import Looks
+from pytest_linearity.config.sampling import Looks
 from pytest_linearity.numerics.measurement.limits import Limits
-from pytest_linearity.verdict import Certainty, judge_radius
+from pytest_linearity.verdict.confidence import mean_interval
+from pytest_linearity.verdict.radius import judge_radius
+from pytest_linearity.verdict.standing import Certainty
 
 Draws = NDArray[np.float64]
 Draw = Callable[[np.random.Generator, tuple[int, int]], Draws]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from configs import SFT, refusal, write
 
-from pytest_linearity.config import KEYS, Config, load_config
+from pytest_linearity.config.config import KEYS, Config, load_config
 
 
 def test_only_the_checkpoint_is_required(tmp_path: Path) -> None:

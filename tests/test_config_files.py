@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from configs import SFT, refusal, write
 
-from pytest_linearity.config import Config, load_config
+from pytest_linearity.config.config import Config, load_config
 
 
 @pytest.mark.parametrize(

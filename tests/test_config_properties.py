@@ -13,7 +13,7 @@ from configs import write
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from pytest_linearity.config import KEYS, Config, load_config
+from pytest_linearity.config.config import KEYS, Config, load_config
 from pytest_linearity.errors import ConfigError
 
 names = st.text(string.ascii_letters + "_-./", min_size=1, max_size=12).filter(

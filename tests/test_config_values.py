@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from configs import refusal, write
 
-from pytest_linearity.config import load_config
+from pytest_linearity.config.config import load_config
 
 
 @pytest.mark.parametrize(

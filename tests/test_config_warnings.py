@@ -10,7 +10,7 @@ import pytest
 import yaml
 from configs import write
 
-from pytest_linearity.config import KEYS, ConfigWarning, load_config
+from pytest_linearity.config.config import KEYS, ConfigWarning, load_config
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 
-from pytest_linearity.crew import Solo, share, together
 from pytest_linearity.errors import CheckpointError, ConfigError, LinearityError, RanksError
-from pytest_linearity.packed import pack, unpack
-from pytest_linearity.ranks.place import Place
+from pytest_linearity.numerics.ranks import Solo, share, together
+from pytest_linearity.run.ranks.place import Place
+from pytest_linearity.run.store.packing import pack, unpack
 
 
 class FakeCrew:

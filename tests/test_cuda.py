@@ -9,7 +9,7 @@ import torch
 from checkpoints import tiny_llama
 
 from pytest_linearity import Config
-from pytest_linearity.analysis import Analysis
+from pytest_linearity.run.analysis import Analysis
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
@@ -50,8 +50,8 @@ def test_tf32_is_off_while_measuring_and_put_back(tmp_path: Path) -> None:
 
 
 def test_rows_are_staged_on_a_stream_of_their_own() -> None:
-    from pytest_linearity.lockstep.order import Rows
-    from pytest_linearity.lockstep.sources import prefetch_for
+    from pytest_linearity.numerics.lockstep.order import Rows
+    from pytest_linearity.numerics.lockstep.sources import prefetch_for
 
     device = torch.device("cuda", torch.cuda.current_device())
     weight = torch.randn(4096, 1024).to(torch.bfloat16)
@@ -72,9 +72,9 @@ def test_rows_are_staged_on_a_stream_of_their_own() -> None:
 
 
 def test_staging_holds_a_bounded_part_of_the_device() -> None:
-    from pytest_linearity.lockstep.order import Rows
-    from pytest_linearity.lockstep.prefetch import AHEAD_BYTES
-    from pytest_linearity.lockstep.sources import prefetch_for
+    from pytest_linearity.numerics.lockstep.order import Rows
+    from pytest_linearity.numerics.lockstep.prefetch import AHEAD_BYTES
+    from pytest_linearity.numerics.lockstep.sources import prefetch_for
 
     device = torch.device("cuda", torch.cuda.current_device())
     weight = torch.zeros(1 << 18, 1024, dtype=torch.bfloat16)  # 512 MB

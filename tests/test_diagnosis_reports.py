@@ -13,18 +13,18 @@ import torch
 from conftest import Write
 from jsonschema import Draft202012Validator
 
-from pytest_linearity.config import Config
-from pytest_linearity.diagnosis import diagnosis
+from pytest_linearity.config.config import Config
 from pytest_linearity.errors import ConfigError
 from pytest_linearity.numerics.measurement.measurement import LayerProfile, Measurement, Refinement
-from pytest_linearity.report.document import Report
 from pytest_linearity.report.explanation import explanation
-from pytest_linearity.report.html import html
+from pytest_linearity.report.html.page import html
 from pytest_linearity.report.json import load_schema
 from pytest_linearity.report.junit import verdict_properties
 from pytest_linearity.report.markdown import markdown
 from pytest_linearity.report.results import Measured
-from pytest_linearity.report.terminal import render
+from pytest_linearity.report.terminal.report import render
+from pytest_linearity.verdict.diagnosis import diagnosis
+from pytest_linearity.verdict.document import Report
 
 ALL = {"second_order": True, "layer_profile": True, "refine": True}
 RADII = (0.1, 0.3, 1.0)
@@ -239,8 +239,8 @@ class TestForms:
     @pytest.mark.parametrize("blocks", [1, 2, 80])
     @pytest.mark.parametrize("value", [None, 0.0, 1e-30])
     def test_heat_map_of_odd_profiles(self, blocks: int, value: float | None) -> None:
-        from pytest_linearity.report.curvature_figures import LayerMeans, ProfileFigures
         from pytest_linearity.report.plot import drawn_report
+        from pytest_linearity.verdict.diagnosis_figures import LayerMeans, ProfileFigures
 
         row = [value] * (blocks - 1) + [0.2 if value else value]
         means = {str(radius): LayerMeans(row, row) for radius in RADII}
@@ -252,7 +252,7 @@ class TestForms:
 
 @pytest.fixture(scope="module")
 def real(tiny_checkpoint: Path) -> Report:
-    from pytest_linearity.analysis import analyze
+    from pytest_linearity.run.analysis import analyze
 
     # Of different lengths, so that batches have another order than the prompts.
     config = Config(
@@ -282,8 +282,8 @@ def test_a_real_run(real: Report) -> None:
 
 
 def test_findings_of_a_real_run_are_kept_exactly(tmp_path: Path) -> None:
-    from pytest_linearity.findings import Findings
-    from pytest_linearity.stored import read_findings, write_findings
+    from pytest_linearity.run.store.findings_file import read_findings, write_findings
+    from pytest_linearity.verdict.findings import Findings
 
     written = measurement()
     assert written.layers is not None
@@ -302,7 +302,7 @@ def test_findings_of_a_real_run_are_kept_exactly(tmp_path: Path) -> None:
 
 
 def test_a_model_without_blocks_has_no_profile(tiny_checkpoint: Path) -> None:
-    from pytest_linearity.analysis import Analysis
+    from pytest_linearity.run.analysis import Analysis
 
     analysis = Analysis(Config(model_name_or_path=str(tiny_checkpoint), layer_profile=True))
     analysis.checkpoint.model.model.layers = torch.nn.ModuleList()
@@ -312,7 +312,7 @@ def test_a_model_without_blocks_has_no_profile(tiny_checkpoint: Path) -> None:
 
 @pytest.mark.parametrize("key", sorted(ALL))
 def test_the_cache_tells_them_apart(key: str) -> None:
-    from pytest_linearity.identity import measured_keys
+    from pytest_linearity.run.store.identity import measured_keys
 
     asked = Config(model_name_or_path="x", **{key: True})
     assert measured_keys(asked) != measured_keys(Config(model_name_or_path="x"))

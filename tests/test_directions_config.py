@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from conftest import Write
 
-from pytest_linearity.config import Config, ConfigWarning, load_config
+from pytest_linearity.config.config import Config, ConfigWarning, load_config
 from pytest_linearity.errors import ConfigError
 
 

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from pytest_linearity import Directions
-from pytest_linearity.directions import Part, rows_of
 from pytest_linearity.errors import ConfigError
-from pytest_linearity.vectors.tensors import TensorVector
+from pytest_linearity.numerics.directions.parts import Part, rows_of
+from pytest_linearity.numerics.directions.vectors.tensors import TensorVector
 
 RANDOM = ("gaussian", "rademacher", "layerwise", "filterwise")
 

@@ -17,20 +17,20 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from pytest_linearity import Directions, Measurement, measure
-from pytest_linearity.analysis import Analysis, analyze
-from pytest_linearity.config import Config
-from pytest_linearity.findings import Findings
+from pytest_linearity.config.config import Config
+from pytest_linearity.numerics.directions.vectors.tensors import TensorVector
 from pytest_linearity.numerics.measurement.limits import Limits
-from pytest_linearity.report.document import RadiusFigures, Report
-from pytest_linearity.report.html import html
+from pytest_linearity.report.html.page import html
 from pytest_linearity.report.json import load_schema
 from pytest_linearity.report.junit import radius_properties
 from pytest_linearity.report.markdown import markdown
 from pytest_linearity.report.plot import drawn_report
 from pytest_linearity.report.results import Measured
-from pytest_linearity.report.terminal import render
-from pytest_linearity.vectors.tensors import TensorVector
-from pytest_linearity.verdict import judge_radius
+from pytest_linearity.report.terminal.report import render
+from pytest_linearity.run.analysis import Analysis, analyze
+from pytest_linearity.verdict.document import RadiusFigures, Report
+from pytest_linearity.verdict.findings import Findings
+from pytest_linearity.verdict.radius import judge_radius
 
 GATE = "--linearity-config=gate.yaml"
 LIMITS = Limits(0.2, 0.95)
@@ -223,7 +223,7 @@ class TestRoundingOfOneKind:
             assert self.run(float(errors[kind]) * (1 + 1e-9)).precision == ("float64",)
 
     def test_in_the_cache(self) -> None:
-        from pytest_linearity.cache import _decides
+        from pytest_linearity.run.store.cache import _decides
 
         found = self.run(10.0)
         errors = found.relative_error[0].mean(dim=-1)

@@ -16,12 +16,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from pytest_linearity.analysis import Analysis
-from pytest_linearity.config import Config
-from pytest_linearity.directions import Directions
+from pytest_linearity.config.config import Config
 from pytest_linearity.errors import CheckpointError, ConfigError
-from pytest_linearity.vectors.gradient import loss_gradient
-from pytest_linearity.vectors.update import Update
+from pytest_linearity.numerics.directions.directions import Directions
+from pytest_linearity.numerics.directions.vectors.update import Update
+from pytest_linearity.probes.gradient import loss_gradient
+from pytest_linearity.run.analysis import Analysis
 
 PROMPTS = ["1+1=", "The sky is"]
 
@@ -319,7 +319,7 @@ class TestFile:
         made("norms", **zeros, **{"lm_head.weight": None})
 
     def test_an_alias_is_named(self, tmp_path: Path) -> None:
-        from pytest_linearity.vectors.file import FileVector
+        from pytest_linearity.numerics.directions.vectors.file import FileVector
 
         with pytest.raises(
             ConfigError, match=r"lm_head.weight is the same tensor as model.embed_tokens.weight"

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pytest_linearity.analysis import analyze
-from pytest_linearity.config import KEYS, load_config
+from pytest_linearity.config.config import KEYS, load_config
+from pytest_linearity.run.analysis import analyze
 
 ROOT = Path(__file__).parent.parent
 EXAMPLE = ROOT / "examples" / "llama_math_linearity.yaml"

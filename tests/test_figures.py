@@ -11,7 +11,7 @@ from checkpoints import tiny_llama
 from oracle import Truth, brute_force
 
 from pytest_linearity import Config, load_config
-from pytest_linearity.analysis import Analysis
+from pytest_linearity.run.analysis import Analysis
 
 EXAMPLES = Path(__file__).parents[1] / "examples" / "arithmetic"
 

@@ -8,8 +8,8 @@ from itertools import product
 import pytest
 from conftest import FixedAnalysis, Write
 
-from pytest_linearity.report.document import RadiusFigures
-from pytest_linearity.verdict import passes
+from pytest_linearity.verdict.document import RadiusFigures
+from pytest_linearity.verdict.judge import passes
 
 
 def test_one_test_per_radius_then_the_linearity_radius(

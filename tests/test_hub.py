@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from checkpoints import character_tokenizer, tiny_llama
 
-from pytest_linearity import hub
-from pytest_linearity.checkpoint import load_checkpoint
-from pytest_linearity.config import Config
+from pytest_linearity.checkpoint import hub
+from pytest_linearity.checkpoint.load import load_checkpoint
+from pytest_linearity.config.config import Config
 from pytest_linearity.errors import ProbeError
-from pytest_linearity.probes import load_probes
+from pytest_linearity.probes.load import load_probes
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from oracle import brute_force
 from torch import Tensor, nn
 
 from pytest_linearity import Directions, measure
-from pytest_linearity.logits import last_token_logits
-from pytest_linearity.probes import Batch
+from pytest_linearity.probes.batches import Batch
+from pytest_linearity.probes.logits import last_token_logits
 
 
 class Shift(nn.Module):

@@ -5,7 +5,7 @@ from collections import OrderedDict
 import torch
 from torch.utils._pytree import tree_leaves, tree_map
 
-from pytest_linearity.leaves import leaves, map_leaves
+from pytest_linearity.numerics.lockstep.pytree import leaves, map_leaves
 
 VALUES = [
     1,

@@ -10,15 +10,16 @@ from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 
 from pytest_linearity import Directions, measure
-from pytest_linearity.calibration import calibrate
-from pytest_linearity.differences import extrapolate, steps
-from pytest_linearity.lockstep import Evaluation, Lockstep, products, supply, workers
-from pytest_linearity.lockstep.dual import unpack_dual
-from pytest_linearity.lockstep.evaluation import Coroutine
-from pytest_linearity.lockstep.tail import Site, Tail
-from pytest_linearity.lockstep.trunk import TrunkMismatch
-from pytest_linearity.precision import Arithmetic
-from pytest_linearity.selections import Selections, flips
+from pytest_linearity.numerics.calibration.calibration import calibrate
+from pytest_linearity.numerics.derivatives import extrapolate, steps
+from pytest_linearity.numerics.lockstep import products, supply, workers
+from pytest_linearity.numerics.lockstep.dual import unpack_dual
+from pytest_linearity.numerics.lockstep.evaluation import Coroutine, Evaluation
+from pytest_linearity.numerics.lockstep.scheduler import Lockstep
+from pytest_linearity.numerics.lockstep.tail import Site, Tail
+from pytest_linearity.numerics.lockstep.trunk import TrunkMismatch
+from pytest_linearity.numerics.precision import Arithmetic
+from pytest_linearity.numerics.routing import Selections, flips
 
 EXACT = Arithmetic(torch.float64, torch.device("cpu"))
 
@@ -156,7 +157,7 @@ def test_only_rows_that_are_looked_up_are_drawn(monkeypatch: pytest.MonkeyPatch)
             return self.head(self.embed(torch.tensor([[3, 70_000, 3]])))[:, -1]
 
     drawn: list[int] = []
-    from pytest_linearity.directions import parts as module
+    from pytest_linearity.numerics.directions import parts as module
 
     plain = module._run
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from configs import refusal, write
 
-from pytest_linearity.config import Config, load_config
-from pytest_linearity.looks import Looks
+from pytest_linearity.config.config import Config, load_config
+from pytest_linearity.config.sampling import Looks
 
 MODEL = "model_name_or_path: ckpt\n"
 

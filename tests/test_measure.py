@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from pytest_linearity import Directions, Measurement, measure
-from pytest_linearity.calibration import Calibration
 from pytest_linearity.errors import MeasurementError
+from pytest_linearity.numerics.calibration.calibration import Calibration
 from pytest_linearity.numerics.measurement import schedule
 from pytest_linearity.numerics.measurement.limits import Limits
 

@@ -7,9 +7,10 @@ import math
 import pytest
 import torch
 
-from pytest_linearity.metrics import cosine_similarity, relative_error
 from pytest_linearity.numerics.measurement.limits import Limits
-from pytest_linearity.verdict import judge_radius, linearity_radius, passes
+from pytest_linearity.numerics.metrics.changes import cosine_similarity, relative_error
+from pytest_linearity.verdict.judge import linearity_radius, passes
+from pytest_linearity.verdict.radius import judge_radius
 
 LIMITS = Limits(relative_error=0.20, cosine_similarity=0.95)
 

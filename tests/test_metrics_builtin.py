@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pytest_linearity import find_metric
-from pytest_linearity.metrics.registry import ALWAYS, known_metrics
+from pytest_linearity.numerics.metrics.registry import ALWAYS, known_metrics
 
 Vector = Sequence[float]
 NAMES = ("kl", "top1_agreement", "symmetric_relative_error", "top_2_relative_error")
@@ -152,7 +152,7 @@ def test_batches_are_prompts_one_by_one() -> None:
 
 
 def test_the_two_old_ones_are_entries_like_the_others() -> None:
-    from pytest_linearity.metrics import cosine_similarity, relative_error
+    from pytest_linearity.numerics.metrics.changes import cosine_similarity, relative_error
 
     change, predicted, baseline = torch.randn(
         3, 5, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(2)
@@ -163,6 +163,6 @@ def test_the_two_old_ones_are_entries_like_the_others() -> None:
 
 
 def test_importing_the_registry_imports_no_torch(pytester: pytest.Pytester) -> None:
-    script = "import sys, pytest_linearity.metrics.registry as r; r.known_metrics(); "
+    script = "import sys, pytest_linearity.numerics.metrics.registry as r; r.known_metrics(); "
     result = pytester.run(sys.executable, "-c", script + "print('torch' in sys.modules)")
     result.stdout.fnmatch_lines(["False"])

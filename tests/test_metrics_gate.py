@@ -12,8 +12,8 @@ from conftest import Run, Write
 from fakes import FAKE
 from jsonschema import Draft202012Validator
 
-from pytest_linearity.report.document import Report
 from pytest_linearity.report.json import load_schema
+from pytest_linearity.verdict.document import Report
 
 GATE = "--linearity-config=gate.yaml"
 HOOK = """
@@ -37,8 +37,8 @@ def document(pytester: pytest.Pytester) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def checked(tiny_checkpoint: Path) -> Report:
     """The report of a config that names metrics, one of them with a limit."""
-    from pytest_linearity.analysis import analyze
-    from pytest_linearity.config import Config
+    from pytest_linearity.config.config import Config
+    from pytest_linearity.run.analysis import analyze
 
     config = Config(
         model_name_or_path=str(tiny_checkpoint),
@@ -72,8 +72,8 @@ class TestBuiltIn:
 
     def test_prompts_are_in_their_own_order(self, checked: Report) -> None:
         """The top-k error of all logits is the relative error, pair by pair."""
-        from pytest_linearity.analysis import analyze
-        from pytest_linearity.config import Config
+        from pytest_linearity.config.config import Config
+        from pytest_linearity.run.analysis import analyze
 
         whole = {**checked.config, "metrics": ["top_99999_relative_error"], "limits": None}
         for radius, pairs in analyze(Config(**whole)).pairs.items():
@@ -272,7 +272,7 @@ class TestCache:
     @pytest.fixture
     def measured(self, monkeypatch: pytest.MonkeyPatch, imported: None) -> list[int]:
         """An entry for every measurement."""
-        from pytest_linearity import analysis
+        from pytest_linearity.run import analysis
 
         measure, times = analysis.measure, []
 

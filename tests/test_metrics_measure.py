@@ -12,10 +12,10 @@ from oracle import Truth, brute_force
 from torch import Tensor, nn
 
 from pytest_linearity import Directions, Measurement, Metric, find_metric, measure
-from pytest_linearity.metrics.evaluation import evaluate, moved_by_rounding
-from pytest_linearity.metrics.values import MetricValues
 from pytest_linearity.numerics.measurement.limits import Limits, undecided
-from pytest_linearity.verdict import judge_radius
+from pytest_linearity.numerics.metrics.evaluate import evaluate, moved_by_rounding
+from pytest_linearity.numerics.metrics.values import MetricValues
+from pytest_linearity.verdict.radius import judge_radius
 
 BUILT_IN = [
     find_metric(name)

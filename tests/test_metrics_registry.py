@@ -11,8 +11,8 @@ import pytest
 
 from pytest_linearity import Config, Metric, find_metric, load_config
 from pytest_linearity.errors import ConfigError
-from pytest_linearity.metrics import installed
-from pytest_linearity.metrics.registry import choose
+from pytest_linearity.numerics.metrics import registry
+from pytest_linearity.numerics.metrics.registry import choose
 
 KNOWN = (
     "relative_error, cosine_similarity, kl, top1_agreement, symmetric_relative_error, "
@@ -168,7 +168,7 @@ class TestEntryPoints:
         def entry_points(*, group: str) -> list[EntryPoint]:
             return [EntryPoint(f"e{i}", target, group) for i, target in enumerate(targets)]
 
-        monkeypatch.setattr(installed, "entry_points", entry_points)
+        monkeypatch.setattr(registry, "entry_points", entry_points)
         return targets
 
     def test_give_one_metric_or_several(self, declared: list[str]) -> None:

@@ -11,15 +11,15 @@ import reports
 from markdown_it import MarkdownIt
 
 from pytest_linearity.cli import main
-from pytest_linearity.metrics import installed
-from pytest_linearity.metrics.registry import GROUP
-from pytest_linearity.regression import Regression, compare
-from pytest_linearity.report.document import MetricFigures, Report
-from pytest_linearity.report.html import html
+from pytest_linearity.numerics.metrics import registry
+from pytest_linearity.numerics.metrics.registry import GROUP
+from pytest_linearity.report.html.page import html
 from pytest_linearity.report.junit import radius_properties
 from pytest_linearity.report.markdown import markdown
 from pytest_linearity.report.results import Measured
-from pytest_linearity.report.terminal import render
+from pytest_linearity.report.terminal.report import render
+from pytest_linearity.verdict.document import MetricFigures, Report
+from pytest_linearity.verdict.regression.compare import Regression, compare
 
 
 def figures(mean: float | None, limit: float | None = None, **fields: Any) -> MetricFigures:
@@ -219,7 +219,7 @@ class TestList:
         from pytest_linearity import Metric
 
         own = Metric("own", "own", "what I want", print, good="larger", limit=0.25)
-        monkeypatch.setattr(installed, "installed_metrics", lambda: (own,))
+        monkeypatch.setattr(registry, "installed_metrics", lambda: (own,))
         assert main(["metrics"]) == 0
         assert "own (larger is better, limit 0.25)\n    what I want\n" in capsys.readouterr().out
 
@@ -229,7 +229,7 @@ class TestList:
         from importlib.metadata import EntryPoint
 
         broken = EntryPoint("a", "no_such_module:b", GROUP)
-        monkeypatch.setattr(installed, "entry_points", lambda **_: [broken])
+        monkeypatch.setattr(registry, "entry_points", lambda **_: [broken])
         assert main(["metrics"]) == 4
         captured = capsys.readouterr()
         assert captured.err.startswith("error: entry point a = no_such_module:b of ")

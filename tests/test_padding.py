@@ -8,11 +8,11 @@ from checkpoints import tiny_llama
 from torch import Tensor, nn
 
 from pytest_linearity import Config, Directions
-from pytest_linearity.analysis import Analysis
 from pytest_linearity.errors import MeasurementError
-from pytest_linearity.logits import last_token_logits
-from pytest_linearity.padding import sees_padding
-from pytest_linearity.probes import Batch
+from pytest_linearity.probes.batches import Batch
+from pytest_linearity.probes.logits import last_token_logits
+from pytest_linearity.probes.padding import sees_padding
+from pytest_linearity.run.analysis import Analysis
 
 CPU = torch.device("cpu")
 PROMPTS = ("What is 2 plus 2?", "Hi", "Yo", "A longer prompt with rather more words than others.")
@@ -70,7 +70,7 @@ def test_one_that_looks_at_padding_is_found_out() -> None:
 def test_its_prompts_share_a_batch_only_with_those_of_their_length(
     analysis: Analysis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pytest_linearity.analysis.sees_padding", lambda *_: True)
+    monkeypatch.setattr("pytest_linearity.run.analysis.sees_padding", lambda *_: True)
     again = Analysis(analysis.config)
     assert [len(batch.rows) for batch in again.batches] == [2, 1, 1]
     assert all(batch.attention_mask.all() for batch in again.batches)

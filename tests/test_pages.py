@@ -2,7 +2,7 @@
 
 import pytest
 
-from pytest_linearity import pages
+from pytest_linearity.numerics.measurement import malloc
 
 
 class FakeLibrary:
@@ -19,12 +19,12 @@ class FakeLibrary:
 @pytest.fixture
 def library(monkeypatch):
     fake = FakeLibrary()
-    monkeypatch.setattr(pages, "_glibc", lambda: fake)
+    monkeypatch.setattr(malloc, "_glibc", lambda: fake)
     return fake
 
 
 def test_thresholds_are_raised_inside_and_usual_again_after_an_error(library):
-    with pytest.raises(KeyboardInterrupt), pages.kept_pages():
+    with pytest.raises(KeyboardInterrupt), malloc.kept_pages():
         raise KeyboardInterrupt
     first, after = dict(library.calls[:2]), dict(library.calls)
     assert all(first[key] > after[key] for key in (-1, -3))
@@ -32,15 +32,15 @@ def test_thresholds_are_raised_inside_and_usual_again_after_an_error(library):
 
 
 def test_nothing_happens_without_glibc(monkeypatch):
-    monkeypatch.setattr(pages, "_glibc", lambda: None)
-    with pages.kept_pages():
+    monkeypatch.setattr(malloc, "_glibc", lambda: None)
+    with malloc.kept_pages():
         pass
 
 
 def test_a_library_without_mallopt_is_not_glibc(monkeypatch):
-    monkeypatch.setattr(pages.ctypes, "CDLL", lambda name: object())
-    pages._glibc.cache_clear()
+    monkeypatch.setattr(malloc.ctypes, "CDLL", lambda name: object())
+    malloc._glibc.cache_clear()
     try:
-        assert pages._glibc() is None
+        assert malloc._glibc() is None
     finally:
-        pages._glibc.cache_clear()
+        malloc._glibc.cache_clear()

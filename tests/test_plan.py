@@ -10,11 +10,11 @@ import torch
 from checkpoints import tiny_llama
 
 from pytest_linearity import Config, plan
-from pytest_linearity.analysis import Analysis
 from pytest_linearity.cli import main
 from pytest_linearity.errors import CheckpointError
 from pytest_linearity.plan import plan_of
 from pytest_linearity.plan.table import amount, duration
+from pytest_linearity.run.analysis import Analysis
 
 ROOT = Path(__file__).parents[1]
 PROMPTS = ("What is 2 plus 2?", "Hi", "A longer prompt than the others.")
@@ -148,7 +148,7 @@ def test_no_weights_are_read(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) 
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("weights were read")
 
-    monkeypatch.setattr("pytest_linearity.checkpoint.load_checkpoint", refuse)
+    monkeypatch.setattr("pytest_linearity.checkpoint.load.load_checkpoint", refuse)
     monkeypatch.setattr(safetensors.safe_open, "get_tensor", refuse, raising=False)
     assert plan_of(config(checkpoint), timed=False).parameters > 0
 

@@ -30,19 +30,19 @@ from torch import nn
 from transformers import LlamaConfig, MixtralConfig, Qwen3Config
 
 from pytest_linearity import plan
+from pytest_linearity.checkpoint.headers import Stored, read_headers
 from pytest_linearity.cli import main
 from pytest_linearity.errors import CheckpointError
+from pytest_linearity.numerics.calibration.trial import TAIL_CANDIDATES
 from pytest_linearity.plan import Case, forecast, stages
 from pytest_linearity.plan import workload as workloads
 from pytest_linearity.plan.duration import Clock
 from pytest_linearity.plan.forecast import Planner
 from pytest_linearity.plan.forward import TOKENS as TRIED
 from pytest_linearity.plan.forward import follow
-from pytest_linearity.plan.headers import Stored, read_headers
 from pytest_linearity.plan.skeleton import skeleton
 from pytest_linearity.plan.subject import Subject
 from pytest_linearity.plan.workload import Batch, workload_of
-from pytest_linearity.trial import TAIL_CANDIDATES
 
 STORED = 1000
 SIZES: dict[str, Any] = {

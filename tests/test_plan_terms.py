@@ -236,7 +236,7 @@ class TestMemory:
         assert slices(torch.float64, torch.device("cuda"), 10**9) == (3 * 8 + 4) << 21
 
     def test_a_direction_of_an_embedding_is_drawn_in_blocks(self) -> None:
-        from pytest_linearity.directions import block_rows
+        from pytest_linearity.numerics.directions.layout import block_rows
 
         rows = block_rows(16)
         assert looked_up(3, 10**9, 16) == 3 * rows * 16 * 4

@@ -267,7 +267,7 @@ class TestMemory:
     @pytest.fixture
     def alive(self, monkeypatch: pytest.MonkeyPatch) -> list[int]:
         """How many models there are, itself included, whenever one has been loaded."""
-        from pytest_linearity import analysis
+        from pytest_linearity.run import analysis
 
         models: list[weakref.ref[Any]] = []
         counts: list[int] = []

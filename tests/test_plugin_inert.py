@@ -63,8 +63,8 @@ def test_start_of_a_pytest_that_does_not_use_it(pytester: pytest.Pytester, alone
     _, modules = modules_of(pytester, *alone)
     # Each one more is paid for by every run of pytest where the plugin is installed.
     assert {name for name in modules if name.startswith("pytest_linearity.")} == {
-        "pytest_linearity.fixtures",
-        "pytest_linearity.hookspecs",
+        "pytest_linearity.plugin.fixtures",
+        "pytest_linearity.plugin.hookspecs",
         "pytest_linearity.plugin",
     }
 

@@ -138,8 +138,8 @@ def digest(model: Any) -> str:
 
 
 def test_the_model_is_bit_for_bit_what_it_was(real_config: Write) -> None:
-    from pytest_linearity.analysis import Analysis
-    from pytest_linearity.config import load_config
+    from pytest_linearity.config.config import load_config
+    from pytest_linearity.run.analysis import Analysis
 
     analysis = Analysis(load_config(real_config(radii=[0.1, 30.0])))
     before = digest(analysis.checkpoint.model)
@@ -148,8 +148,8 @@ def test_the_model_is_bit_for_bit_what_it_was(real_config: Write) -> None:
 
 
 def test_the_model_is_what_it_was_after_an_interruption(real_config: Write) -> None:
-    from pytest_linearity.analysis import Analysis
-    from pytest_linearity.config import load_config
+    from pytest_linearity.config.config import load_config
+    from pytest_linearity.run.analysis import Analysis
 
     def interrupt(done: int, total: int) -> None:
         raise KeyboardInterrupt

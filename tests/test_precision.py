@@ -7,7 +7,7 @@ from contextlib import suppress
 import torch
 from torch import Tensor, nn
 
-from pytest_linearity.precision import Arithmetic, Uniform, arithmetic_for
+from pytest_linearity.numerics.precision import Arithmetic, Uniform, arithmetic_for
 
 CPU = torch.device("cpu")
 

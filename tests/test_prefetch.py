@@ -12,13 +12,14 @@ import torch
 from checkpoints import tiny_llama
 from torch import Tensor
 
-from pytest_linearity import Config, residency
-from pytest_linearity.analysis import Analysis
-from pytest_linearity.lockstep.mapped import Mapped
-from pytest_linearity.lockstep.order import Order, Reading, Rows
-from pytest_linearity.lockstep.prefetch import Begun, Prefetch, Source
-from pytest_linearity.lockstep.sources import prefetch_for
-from pytest_linearity.residency import FileMaps, allowed_memory
+from pytest_linearity import Config
+from pytest_linearity.numerics import mapped_files
+from pytest_linearity.numerics.lockstep.mapped import Mapped
+from pytest_linearity.numerics.lockstep.order import Order, Reading, Rows
+from pytest_linearity.numerics.lockstep.prefetch import Begun, Prefetch, Source
+from pytest_linearity.numerics.lockstep.sources import prefetch_for
+from pytest_linearity.numerics.mapped_files import FileMaps, allowed_memory
+from pytest_linearity.run.analysis import Analysis
 
 LINUX = Path("/proc/self/maps").exists()
 needs_linux = pytest.mark.skipif(not LINUX, reason="needs /proc")
@@ -219,7 +220,7 @@ def test_figures_do_not_depend_on_reading_ahead(
         return begin(self, rows)
 
     monkeypatch.setattr(Mapped, "begin", noting)
-    monkeypatch.setattr(residency, "allowed_memory", lambda: 1 << 10 if scarce else 1 << 50)
+    monkeypatch.setattr(mapped_files, "allowed_memory", lambda: 1 << 10 if scarce else 1 << 50)
     ours = measured(checkpoint)
     assert any(name.startswith("linearity-reading") for _, name in begun)
     monkeypatch.setattr(FileMaps, "now", classmethod(lambda cls: cls((), None)))

@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerBase
 
-from pytest_linearity.config import Config
+from pytest_linearity.config.config import Config
 from pytest_linearity.errors import ProbeError
-from pytest_linearity.probes import Probes, load_probes
 from pytest_linearity.probes.batches import make_batches
 from pytest_linearity.probes.encoding import encode, pad_id
-from pytest_linearity.probes.sources import built_in_prompts
+from pytest_linearity.probes.load import built_in_prompts, load_probes
+from pytest_linearity.probes.probe import Probes
 
 
 @pytest.fixture(scope="module")

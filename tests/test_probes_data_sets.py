@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from checkpoints import character_tokenizer
 
-from pytest_linearity.config import Config
+from pytest_linearity.config.config import Config
 from pytest_linearity.errors import ProbeError
-from pytest_linearity.probes import Probes, load_probes
+from pytest_linearity.probes.load import load_probes
+from pytest_linearity.probes.probe import Probes
 
 ROWS = [{"instruction": f"q{i}", "input": "", "output": ""} for i in range(10)]
 

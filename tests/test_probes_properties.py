@@ -11,9 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerBase
 
-from pytest_linearity.config import COLUMNS, FORMATTINGS, TAGS, Config
+from pytest_linearity.config.config import COLUMNS, FORMATTINGS, TAGS, Config
 from pytest_linearity.errors import ProbeError
-from pytest_linearity.probes import Probes, load_probes
+from pytest_linearity.probes.load import load_probes
+from pytest_linearity.probes.probe import Probes
 
 TOKENIZER = character_tokenizer()
 

@@ -13,7 +13,7 @@ from contextlib import suppress
 import pytest
 from fakes import FAKE
 
-from pytest_linearity.progress import ProgressBar
+from pytest_linearity.run.progress import ProgressBar
 
 
 class Terminal(io.StringIO):

@@ -17,18 +17,18 @@ from safetensors.torch import load_file
 from torch import nn
 
 from pytest_linearity import Directions, measure
-from pytest_linearity.analysis import analyze
-from pytest_linearity.config import Config
+from pytest_linearity.config.config import Config
 from pytest_linearity.errors import ConfigError
 from pytest_linearity.numerics.measurement.measurement import Refinement
-from pytest_linearity.radius_unit import absolute_radii
-from pytest_linearity.report.document import Report
-from pytest_linearity.report.html import html
+from pytest_linearity.numerics.measurement.radius_unit import absolute_radii
+from pytest_linearity.report.html.page import html
 from pytest_linearity.report.json import load_schema
 from pytest_linearity.report.junit import radius_properties
 from pytest_linearity.report.markdown import markdown
 from pytest_linearity.report.results import Measured
-from pytest_linearity.report.terminal import render
+from pytest_linearity.report.terminal.report import render
+from pytest_linearity.run.analysis import analyze
+from pytest_linearity.verdict.document import Report
 
 GATE = "--linearity-config=gate.yaml"
 

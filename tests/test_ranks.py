@@ -27,7 +27,7 @@ from ranked import (
 
 from pytest_linearity import analyze
 from pytest_linearity.cli import main
-from pytest_linearity.config import load_config
+from pytest_linearity.config.config import load_config
 
 GATE = "--linearity-config=gate.yaml"
 SMALL = {"prompts": ["1+1=", "The sky is", "abc"], "radii": [0.01, 0.1], "cos_threshold": -1}
@@ -35,7 +35,7 @@ PREFIX = "You are a patient teacher of arithmetic. "
 PAUSE = """
 import os, signal, time
 from pathlib import Path
-from pytest_linearity.passes import Pass
+from pytest_linearity.numerics.measurement.passes import Pass
 
 signal.signal(signal.SIGINT, signal.SIG_IGN)
 
@@ -53,7 +53,7 @@ Pass._run_round = paused
 
 NOTED = """
 import os
-from pytest_linearity.passes import Pass
+from pytest_linearity.numerics.measurement.passes import Pass
 
 run_round = Pass._run_round
 

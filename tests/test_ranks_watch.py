@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from pytest_linearity.ranks.watch import Loss, Watch
+from pytest_linearity.run.ranks.liveness import Loss, Watch
 
 
 class Linked:
@@ -29,9 +29,9 @@ class Linked:
 
 @pytest.fixture
 def linked(monkeypatch: pytest.MonkeyPatch) -> Iterator[Linked]:
-    monkeypatch.setattr("pytest_linearity.ranks.watch.BEAT", 0.1)
-    monkeypatch.setattr("pytest_linearity.ranks.watch.SILENCE", 0.6)
-    monkeypatch.setattr("pytest_linearity.ranks.watch._LEAVING", 1.0)
+    monkeypatch.setattr("pytest_linearity.run.ranks.liveness.BEAT", 0.1)
+    monkeypatch.setattr("pytest_linearity.run.ranks.liveness.SILENCE", 0.6)
+    monkeypatch.setattr("pytest_linearity.run.ranks.liveness._LEAVING", 1.0)
     found = Linked()
     yield found
     leaving = threading.Thread(target=found.second.leave, args=["over"])
@@ -54,8 +54,8 @@ class TestWatch:
         assert linked.lost[0] == [silent]
 
     def test_a_rank_0_that_stands_still_is_lost(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("pytest_linearity.ranks.watch.BEAT", 0.1)
-        monkeypatch.setattr("pytest_linearity.ranks.watch.SILENCE", 0.6)
+        monkeypatch.setattr("pytest_linearity.run.ranks.liveness.BEAT", 0.1)
+        monkeypatch.setattr("pytest_linearity.run.ranks.liveness.SILENCE", 0.6)
         with Listener(("127.0.0.1", 0), authkey=b"key") as listener:
             kept: list[Connection[Any, Any]] = []
             accepting = threading.Thread(target=lambda: kept.append(listener.accept()))
@@ -69,7 +69,7 @@ class TestWatch:
     def test_a_rank_that_has_ended_is_lost_at_once(
         self, linked: Linked, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("pytest_linearity.ranks.watch.SILENCE", 1e9)
+        monkeypatch.setattr("pytest_linearity.run.ranks.liveness.SILENCE", 1e9)
         linked.connection.send_bytes(b'{"rank": 1}')
         linked.connection.close()
         assert linked.first.await_loss(5) == Loss(1, "its process has ended")

@@ -28,7 +28,7 @@ def test_the_python_code_runs(real_config: Write, capsys: pytest.CaptureFixture[
 
 
 def test_the_config_is_one(tmp_path: Path) -> None:
-    from pytest_linearity.config import load_config
+    from pytest_linearity.config.config import load_config
 
     [config] = [block for block in blocks("yaml") if "model_name_or_path: saves/my-run" in block]
     (tmp_path / "linearity.yaml").write_text(config)
@@ -38,7 +38,7 @@ def test_the_config_is_one(tmp_path: Path) -> None:
 
 
 def test_every_key_is_in_the_table_with_its_default() -> None:
-    from pytest_linearity.config import KEYS, Config
+    from pytest_linearity.config.config import KEYS, Config
 
     table = README.partition("## Config")[2].partition("\n## ")[0]
     defaults = Config(model_name_or_path="x").to_dict()

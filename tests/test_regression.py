@@ -12,9 +12,13 @@ import pytest
 from paired import Errors, report
 from scipy import stats
 
-from pytest_linearity.pairing import BaselineMismatch, require_same_inputs, require_same_keys
-from pytest_linearity.regression import RadiusRegression, Regression, compare
-from pytest_linearity.report.document import Report
+from pytest_linearity.verdict.document import Report
+from pytest_linearity.verdict.regression.compare import RadiusRegression, Regression, compare
+from pytest_linearity.verdict.regression.pairing import (
+    BaselineMismatch,
+    require_same_inputs,
+    require_same_keys,
+)
 
 
 def compared(

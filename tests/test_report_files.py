@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from pytest_linearity.config import Config
+from pytest_linearity.config.config import Config
 from pytest_linearity.errors import ConfigError, LinearityError
 from pytest_linearity.files import brief, require_writable, write_whole
-from pytest_linearity.report.document import RadiusFigures, Report
 from pytest_linearity.report.json import write_json
 from pytest_linearity.report.places import report_places
+from pytest_linearity.verdict.document import RadiusFigures, Report
 
 
 def report(error: float | None = 0.12) -> Report:

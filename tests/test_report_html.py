@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from reports import HOSTILE, measured, regressed, series
 
-from pytest_linearity.report.html import html
+from pytest_linearity.report.html.page import html
 from pytest_linearity.report.results import Measured, Unmeasured
 
 VOID = {"meta", "br", "hr", "img", "link", "input"}

@@ -8,7 +8,7 @@ import pytest
 from markdown_it import MarkdownIt
 from reports import HOSTILE, measured, regressed, series
 
-from pytest_linearity.report.html import html
+from pytest_linearity.report.html.page import html
 from pytest_linearity.report.markdown import escape, markdown
 from pytest_linearity.report.results import Measured, Unmeasured
 

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from pytest_linearity.config import Config
-from pytest_linearity.report.document import Report
+from pytest_linearity.config.config import Config
+from pytest_linearity.verdict.document import Report
 
 
 @pytest.fixture(scope="module")
 def analysis(tiny_checkpoint: Path):  # type: ignore[no-untyped-def]
     """Makes the analysis of the tiny checkpoint, with some keys of its own."""
-    from pytest_linearity.analysis import Analysis
+    from pytest_linearity.run.analysis import Analysis
 
     def make(**keys: object) -> Analysis:
         small: dict[str, object] = {

@@ -14,8 +14,8 @@ import pytest
 from reports import HOSTILE, measured, report, series
 
 from pytest_linearity.errors import ConfigError, LinearityError
-from pytest_linearity.report.document import Report
 from pytest_linearity.report.plot import drawn_report, plot_report, plot_series
+from pytest_linearity.verdict.document import Report
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

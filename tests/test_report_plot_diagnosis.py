@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import reports
 
-from pytest_linearity.report.curvature_figures import (
+from pytest_linearity.report.plot import plot_beside
+from pytest_linearity.report.results import Measured
+from pytest_linearity.verdict.diagnosis_figures import (
     CurvatureFigures,
     LayerMeans,
     Prediction,
     ProfileFigures,
     RefinedFigures,
 )
-from pytest_linearity.report.document import Report
-from pytest_linearity.report.plot import plot_beside
-from pytest_linearity.report.results import Measured
+from pytest_linearity.verdict.document import Report
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

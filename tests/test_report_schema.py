@@ -12,9 +12,9 @@ import pytest
 from conftest import Write
 from jsonschema import Draft202012Validator, FormatChecker
 
-from pytest_linearity.config import KEYS
-from pytest_linearity.report.document import SCHEMA_VERSION
+from pytest_linearity.config.config import KEYS
 from pytest_linearity.report.json import load_schema
+from pytest_linearity.verdict.document import SCHEMA_VERSION
 
 SCHEMA = load_schema()
 VALIDATOR = Draft202012Validator(SCHEMA, format_checker=FormatChecker())
@@ -27,8 +27,8 @@ def faults(document: Any) -> list[str]:
 @pytest.fixture(scope="module")
 def document(tiny_checkpoint: Path) -> dict[str, Any]:
     """The report of a real run."""
-    from pytest_linearity.analysis import analyze
-    from pytest_linearity.config import Config
+    from pytest_linearity.config.config import Config
+    from pytest_linearity.run.analysis import analyze
 
     config = Config(
         model_name_or_path=str(tiny_checkpoint), prompts=["1+1="], num_directions=2, radii=[0.1]

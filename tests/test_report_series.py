@@ -7,7 +7,7 @@ import dataclasses
 from reports import measured, series
 
 from pytest_linearity.report.results import by_config, over_steps, series_of
-from pytest_linearity.report.series import render_series
+from pytest_linearity.report.terminal.series import render_series
 
 EXPECTED = """\
 gate.yaml: 3 checkpoints

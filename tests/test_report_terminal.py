@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from pytest_linearity.report.document import RadiusFigures, Report
-from pytest_linearity.report.terminal import render
+from pytest_linearity.report.terminal.report import render
+from pytest_linearity.verdict.document import RadiusFigures, Report
 
 
 def figures(radius: float, error: float | None, cosine: float | None, ok: bool) -> RadiusFigures:

@@ -16,8 +16,8 @@ from conftest import Write
 from ranked import ended, forked, largest_difference, ranks_of, report
 
 from pytest_linearity.cli import main
-from pytest_linearity.journal.folder import Journal
-from pytest_linearity.passes import Pass
+from pytest_linearity.numerics.measurement.passes import Pass
+from pytest_linearity.run.store.journal import Journal
 
 GATE = "--linearity-config=gate.yaml"
 RESUME = "--linearity-resume=journal"
@@ -26,8 +26,8 @@ PREFIX = "You are a patient teacher of arithmetic. "
 WATCHED = """
 import os, signal
 from pathlib import Path
-from pytest_linearity.journal.folder import Journal
-from pytest_linearity.passes import Pass
+from pytest_linearity.run.store.journal import Journal
+from pytest_linearity.numerics.measurement.passes import Pass
 
 put, run_round = Journal.put, Pass._run_round
 
@@ -333,7 +333,7 @@ class TestJournal:
         self, pytester: pytest.Pytester, gate: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         gate()
-        monkeypatch.setattr("pytest_linearity.environment.__version__", "9.9")
+        monkeypatch.setattr("pytest_linearity.run.environment.version", lambda _: "9.9")
         said = refused(pytester)
         assert "the version of pytest_linearity is" in said
         assert '"9.9" in this run' in said

@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.autograd import forward_ad
 from torch.nn import functional
 
-from pytest_linearity.lockstep import rules
-from pytest_linearity.lockstep.dual import make_dual, unpack_dual
-from pytest_linearity.lockstep.rules import DualRules
+from pytest_linearity.numerics.lockstep import rules
+from pytest_linearity.numerics.lockstep.dual import make_dual, unpack_dual
+from pytest_linearity.numerics.lockstep.rules import DualRules
 
 SHAPES = [((3, 4, 5), (3, 4, 5)), ((3, 4, 5), (3, 1, 5)), ((4, 5), (3, 4, 5)), ((3, 4, 5), ())]
 

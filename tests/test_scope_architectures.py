@@ -14,14 +14,11 @@ from conformance.tiny import architectures, tiny_model
 from torch import nn
 
 from pytest_linearity.errors import ConfigError
-from pytest_linearity.logits import last_token_logits
-from pytest_linearity.scope import (
-    match_scope,
-    parameters_in_scope,
-    parse_scope,
-    transformer_blocks,
-)
-from pytest_linearity.scope.names import compact
+from pytest_linearity.numerics.scope.match import match_scope, parameters_in_scope
+from pytest_linearity.numerics.scope.names import compact
+from pytest_linearity.numerics.scope.parse import parse_scope
+from pytest_linearity.numerics.scope.structure import transformer_blocks
+from pytest_linearity.probes.logits import last_token_logits
 
 DISJOINT = ("embeddings", "attention", "mlp", "norms", "head")
 

@@ -10,11 +10,8 @@ from torch import nn
 
 from pytest_linearity import Directions, measure
 from pytest_linearity.errors import ConfigError
-from pytest_linearity.scope import (
-    match_scope,
-    parameters_in_scope,
-    parse_scope,
-)
+from pytest_linearity.numerics.scope.match import match_scope, parameters_in_scope
+from pytest_linearity.numerics.scope.parse import parse_scope
 
 
 @pytest.mark.parametrize(

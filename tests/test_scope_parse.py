@@ -12,10 +12,9 @@ from configs import refusal, write
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_linearity.config import load_config
-from pytest_linearity.scope import parse_scope
-from pytest_linearity.scope.names import compact
-from pytest_linearity.scope.parse import WHOLE_WORDS, Part
+from pytest_linearity.config.config import load_config
+from pytest_linearity.numerics.scope.names import compact
+from pytest_linearity.numerics.scope.parse import WHOLE_WORDS, Part, parse_scope
 
 
 @pytest.mark.parametrize("word", WHOLE_WORDS)
@@ -131,7 +130,7 @@ def test_in_a_config_that_is_wrong(tmp_path: Path) -> None:
 
 def test_parsing_does_not_import_torch() -> None:
     code = (
-        "import sys; from pytest_linearity.scope import parse_scope; parse_scope('norms+regex:a'); "
+        "import sys; from pytest_linearity.numerics.scope.parse import parse_scope; parse_scope('norms+regex:a'); "
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

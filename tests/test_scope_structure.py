@@ -9,7 +9,7 @@ import pytest
 from scope_models import WIDTH, Block, Decoder, FeedForward, Mixing, Telling, Tied, names
 from torch import nn
 
-from pytest_linearity.scope import transformer_blocks
+from pytest_linearity.numerics.scope.structure import transformer_blocks
 
 
 def test_a_block_that_recurs_counts_each_time() -> None:

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from configs import refusal, write
 
-from pytest_linearity.config import Config, load_config
-from pytest_linearity.config_expansion import runs_of
+from pytest_linearity.config.config import Config, load_config
+from pytest_linearity.config.expansion import runs_of
+from pytest_linearity.config.scope_labels import scope_labels
 from pytest_linearity.errors import ConfigError
 from pytest_linearity.report.places import report_places
-from pytest_linearity.scope_labels import scope_labels
 
 CHECKPOINT = "model_name_or_path: ckpt\n"
 

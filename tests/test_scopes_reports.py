@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from reports import HOSTILE, measured, report, series
 
-from pytest_linearity.report.html import html
+from pytest_linearity.report.html.page import html
 from pytest_linearity.report.markdown import markdown
 from pytest_linearity.report.outputs import Outputs
 from pytest_linearity.report.plot import plot_scopes
@@ -21,8 +21,8 @@ from pytest_linearity.report.results import (
     scopes_of,
     series_of,
 )
-from pytest_linearity.report.scopes import render_scopes
-from pytest_linearity.report.series import render_series
+from pytest_linearity.report.terminal.scopes import render_scopes
+from pytest_linearity.report.terminal.series import render_series
 
 SIZES = {"full": 743808, "attention": 200000, "mlp": 500000}
 

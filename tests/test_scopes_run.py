@@ -11,9 +11,9 @@ import pytest
 from conftest import Write
 from junitparser import JUnitXml
 
-from pytest_linearity import analysis as analysis_module
 from pytest_linearity.cli import main
-from pytest_linearity.together import run_jointly
+from pytest_linearity.numerics.measurement.simultaneous import run_jointly
+from pytest_linearity.run import analysis as analysis_module
 
 GATE = "--linearity-config=gate.yaml"
 SCOPES = ("full", "attention", "last_blocks:1")
@@ -54,7 +54,7 @@ def jointly(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         sizes.append(len(jobs))
         run_jointly(jobs)
 
-    monkeypatch.setattr("pytest_linearity.together.run_jointly", run)
+    monkeypatch.setattr("pytest_linearity.numerics.measurement.simultaneous.run_jointly", run)
     return sizes
 
 
@@ -308,7 +308,7 @@ def test_in_python_a_config_of_several_scopes_says_what_to_do(
 def test_models_are_let_go_of_after_the_last_scope(
     pytester: pytest.Pytester, gate: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pytest_linearity.run import Run
+    from pytest_linearity.run.run import Run
 
     released: list[str | None] = []
     original: Callable[[Run], bool] = Run.release

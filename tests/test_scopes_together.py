@@ -12,20 +12,26 @@ from checkpoints import llama
 from oracle import brute_force
 from torch import Tensor, nn
 
-from pytest_linearity import Directions, engine, joint, measure
-from pytest_linearity.directions import JointDirections
-from pytest_linearity.engine import Engine, Job
+from pytest_linearity import Directions, measure
 from pytest_linearity.errors import MeasurementError
-from pytest_linearity.layers import LayerTaps
-from pytest_linearity.lockstep import Evaluation, Lockstep
-from pytest_linearity.lockstep.evaluation import Coroutine, current
-from pytest_linearity.lockstep.supply import Supply
-from pytest_linearity.lockstep.tail import TailMismatch
-from pytest_linearity.metrics import find_metric
+from pytest_linearity.numerics.directions.source import JointDirections
+from pytest_linearity.numerics.lockstep.evaluation import Coroutine, Evaluation, current
+from pytest_linearity.numerics.lockstep.scheduler import Lockstep
+from pytest_linearity.numerics.lockstep.supply import Supply
+from pytest_linearity.numerics.lockstep.tail import TailMismatch
+from pytest_linearity.numerics.measurement import jobs as engine
+from pytest_linearity.numerics.measurement import simultaneous
+from pytest_linearity.numerics.measurement.jobs import Engine, Job
+from pytest_linearity.numerics.measurement.layers import LayerTaps
 from pytest_linearity.numerics.measurement.limits import Limits
 from pytest_linearity.numerics.measurement.measurement import Measurement
-from pytest_linearity.precision import Arithmetic
-from pytest_linearity.together import run_jointly, shared_progress, together
+from pytest_linearity.numerics.measurement.simultaneous import (
+    run_jointly,
+    shared_progress,
+    together,
+)
+from pytest_linearity.numerics.metrics.registry import find_metric
+from pytest_linearity.numerics.precision import Arithmetic
 
 SCOPES = ("full", "attention", "last_blocks:1", "embeddings+norms")
 RADII = (0.1, 0.5, 3.0)
@@ -77,7 +83,7 @@ def jobs(monkeypatch: pytest.MonkeyPatch) -> list[list[Evaluation]]:
 
         return Counting
 
-    for module in (engine, joint):
+    for module in (engine, simultaneous):
         monkeypatch.setattr(module, "Lockstep", counting(module.Lockstep))
     return seen
 
@@ -86,7 +92,7 @@ def at_once(
     model: nn.Module, batches: Sequence[Last], chosen: dict[str, Directions], **keys: Any
 ) -> list[Any]:
     def measured(scope: str) -> Callable[[Engine], Measurement]:
-        return lambda engine: measure(model, batches, chosen[scope], RADII, engine=engine, **keys)
+        return lambda engine: measure(model, batches, chosen[scope], RADII, engine=jobs, **keys)
 
     return together([measured(scope) for scope in chosen])
 
@@ -224,7 +230,7 @@ def test_scopes_in_different_arithmetic_share_what_they_can(
 
     def measured(scope: str, precision: str) -> Callable[[Engine], Measurement]:
         return lambda engine: measure(
-            model, batches, directions[scope], RADII, precision, engine=engine
+            model, batches, directions[scope], RADII, precision, engine=jobs
         )
 
     exact, *coarse = together(
@@ -283,7 +289,7 @@ def test_memory_is_shared_out(
         pass
 
     def look(engine: Engine) -> None:
-        members.append(engine.members)
+        members.append(jobs.members)
         raise Noted
 
     outcomes = together([look, look, look])
@@ -342,7 +348,7 @@ def test_one_that_cannot_be_calibrated_does_not_hold_the_others_up(
         raise MeasurementError("this scope is out of bounds")
 
     def measured(engine: Engine) -> Measurement:
-        return measure(model, batches, directions["full"], RADII, "float64", engine=engine)
+        return measure(model, batches, directions["full"], RADII, "float64", engine=jobs)
 
     first, second = together([refused, measured])
     assert isinstance(first, MeasurementError)
@@ -365,7 +371,7 @@ def test_what_cannot_be_shared_is_not_for_any_of_them(
             raise TailMismatch("a row was missing")
         original(jobs)
 
-    monkeypatch.setattr("pytest_linearity.together.run_jointly", once)
+    monkeypatch.setattr("pytest_linearity.numerics.measurement.simultaneous.run_jointly", once)
     some = {scope: directions[scope] for scope in ("full", "attention")}
     found = at_once(model, batches, some, precision="float64")
     assert calls == [(2, True), (2, False)]
@@ -390,7 +396,7 @@ def test_an_interrupt_unwinds_all_of_them(
     def measured(scope: str) -> Callable[[Engine], Measurement]:
         def run(engine: Engine) -> Measurement:
             try:
-                keys = {"engine": engine, "progress": interrupted}
+                keys = {"engine": jobs, "progress": interrupted}
                 return measure(model, batches, directions[scope], RADII, "float64", **keys)
             finally:
                 ended.append(scope)
@@ -427,4 +433,4 @@ def test_ranks_that_wait_for_each_other_measure_one_after_another(
     monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
     engines: list[Engine] = []
     together([engines.append, engines.append])
-    assert [type(engine).__name__ for engine in engines] == ["Alone", "Alone"]
+    assert [type(jobs).__name__ for jobs in engines] == ["Alone", "Alone"]

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.func import functional_call, jvp
 
 from pytest_linearity import Directions, measure
-from pytest_linearity.differences import extrapolate_second, steps
-from pytest_linearity.lockstep import products
+from pytest_linearity.numerics.derivatives import extrapolate_second, steps
+from pytest_linearity.numerics.lockstep import products
 from pytest_linearity.numerics.measurement.limits import Limits
 
 AXES = torch.eye(5, dtype=torch.float64)[:3] * torch.tensor([[2.0], [3.0], [0.5]])
@@ -159,16 +159,16 @@ def test_second_differences_are_exact_for_polynomials_up_to_degree_seven() -> No
 def test_two_dual_evaluations_per_direction_and_no_more(
     cubic: Cubic, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pytest_linearity import engine
+    from pytest_linearity.numerics.measurement import jobs
 
     seen = []
 
-    class Counting(engine.Lockstep):
+    class Counting(jobs.Lockstep):
         def run(self, evaluations, *args, **kwargs):
             seen.extend(evaluations)
             super().run(evaluations, *args, **kwargs)
 
-    monkeypatch.setattr(engine, "Lockstep", Counting)
+    monkeypatch.setattr(jobs, "Lockstep", Counting)
     measure(cubic, cubic, Directions(cubic, 3), [0.1], second_order=True)
     assert sum(e.dual for e in seen) == 6
     assert sum(e.is_jvp for e in seen) == 9

@@ -15,10 +15,10 @@ import pytest
 import torch
 from checkpoints import character_tokenizer, tiny_llama
 
-from pytest_linearity.checkpoint import load_checkpoint
-from pytest_linearity.config import Config, load_config
+from pytest_linearity.checkpoint.load import load_checkpoint
+from pytest_linearity.config.config import Config, load_config
 from pytest_linearity.errors import CheckpointError, ConfigError, LinearityError, ProbeError
-from pytest_linearity.probes import load_probes
+from pytest_linearity.probes.load import load_probes
 
 
 class Payload:
@@ -175,8 +175,8 @@ def refuse(*args, **kwargs):
 socket.getaddrinfo = refuse
 socket.socket.connect = refuse
 
-from pytest_linearity.config import Config
-from pytest_linearity.checkpoint import load_checkpoint
+from pytest_linearity.config.config import Config
+from pytest_linearity.checkpoint.load import load_checkpoint
 from pytest_linearity.errors import LinearityError
 from pytest_linearity.probes import load_probes
 

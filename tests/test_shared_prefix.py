@@ -14,18 +14,19 @@ from oracle import brute_force
 from torch import Tensor, nn
 
 from pytest_linearity import Directions, measure
-from pytest_linearity.analysis import _small_part
-from pytest_linearity.engine import Engine
-from pytest_linearity.lockstep import Evaluation, Lockstep, supply
-from pytest_linearity.lockstep.evaluation import Coroutine
-from pytest_linearity.lockstep.prefix import PrefixMismatch, SharedPrefix
-from pytest_linearity.logits import LastTokenLogits, last_token_logits
+from pytest_linearity.numerics.lockstep import supply
+from pytest_linearity.numerics.lockstep.evaluation import Coroutine, Evaluation
+from pytest_linearity.numerics.lockstep.prefix import PrefixMismatch, SharedPrefix
+from pytest_linearity.numerics.lockstep.scheduler import Lockstep
+from pytest_linearity.numerics.measurement.jobs import Engine
 from pytest_linearity.numerics.measurement.measurement import Measurement
-from pytest_linearity.precision import Arithmetic
+from pytest_linearity.numerics.measurement.simultaneous import together
+from pytest_linearity.numerics.precision import Arithmetic
+from pytest_linearity.numerics.scope.structure import transformer_blocks
 from pytest_linearity.probes.batches import make_batches
-from pytest_linearity.scope.structure import transformer_blocks
-from pytest_linearity.shared_logits import Sharing, share
-from pytest_linearity.together import together
+from pytest_linearity.probes.logits import LastTokenLogits, last_token_logits
+from pytest_linearity.probes.shared_prefix import Sharing, share
+from pytest_linearity.run.analysis import _small_part
 
 CPU = torch.device("cpu")
 RADII = (0.1, 1.0)

@@ -13,13 +13,14 @@ from conftest import Write
 from test_shared_prefix import PREFIX, Case, case, prompts, same
 from torch import Tensor, nn
 
-from pytest_linearity import Config, key_values
-from pytest_linearity.analysis import Analysis
-from pytest_linearity.lockstep.dual import unpack_dual
-from pytest_linearity.lockstep.evaluation import current
-from pytest_linearity.lockstep.prefix import PrefixMismatch, SharedPrefix
+from pytest_linearity import Config
+from pytest_linearity.numerics.lockstep.dual import unpack_dual
+from pytest_linearity.numerics.lockstep.evaluation import current
+from pytest_linearity.numerics.lockstep.prefix import PrefixMismatch, SharedPrefix
 from pytest_linearity.numerics.measurement.measurement import Measurement
-from pytest_linearity.shared_logits import share, shared_length, why_no_cache, why_not
+from pytest_linearity.probes import key_values
+from pytest_linearity.probes.shared_prefix import share, shared_length, why_no_cache, why_not
+from pytest_linearity.run.analysis import Analysis
 
 SYSTEM = "You answer with one number and nothing else."
 QUESTIONS = ("What is 2 plus 2?", "What is 3 times 5?", "How many legs has a spider?", "Six?")
@@ -251,7 +252,7 @@ def vars_of(config: Config) -> dict[str, object]:
 def test_prompts_that_must_not_be_padded_are_evaluated_whole(
     tiny_checkpoint: Path, chat: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pytest_linearity.analysis.sees_padding", lambda *_: True)
+    monkeypatch.setattr("pytest_linearity.run.analysis.sees_padding", lambda *_: True)
     analysis = Analysis(Config(model_name_or_path=str(tiny_checkpoint), **keys(chat)))
     assert analysis.sharing.describe() == {
         "shared_prefix": None,

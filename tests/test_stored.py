@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from pytest_linearity.findings import Findings
 from pytest_linearity.numerics.measurement.measurement import Measurement
-from pytest_linearity.stored import read_findings, write_findings
+from pytest_linearity.run.store.findings_file import read_findings, write_findings
+from pytest_linearity.verdict.findings import Findings
 
 
 def findings() -> Findings:

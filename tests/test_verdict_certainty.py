@@ -9,11 +9,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from pytest_linearity.metrics import find_metric
-from pytest_linearity.metrics.values import MetricValues
 from pytest_linearity.numerics.measurement.limits import Limits, undecided
-from pytest_linearity.report.document import RadiusFigures
-from pytest_linearity.verdict import Certainty, judge_radius
+from pytest_linearity.numerics.metrics.registry import find_metric
+from pytest_linearity.numerics.metrics.values import MetricValues
+from pytest_linearity.verdict.document import RadiusFigures
+from pytest_linearity.verdict.radius import judge_radius
+from pytest_linearity.verdict.standing import Certainty
 
 LIMITS = Limits(relative_error=0.2, cosine_similarity=0.95)
 MEAN = Certainty(0.95, 0.95)

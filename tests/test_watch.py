@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from pytest_linearity.watch import Watch
+from pytest_linearity.numerics.calibration.inspection import Watch
 
 
 @pytest.mark.parametrize(("vocabulary", "widest"), [(40, 12), (400, 26)])

@@ -15,10 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from pytest_linearity import Directions
-from pytest_linearity.lockstep import Evaluation, Lockstep, workers
-from pytest_linearity.lockstep.dual import unpack_dual
-from pytest_linearity.lockstep.workers import Bench, Load, Task, Workers
-from pytest_linearity.precision import Arithmetic
+from pytest_linearity.numerics.lockstep import workers
+from pytest_linearity.numerics.lockstep.dual import unpack_dual
+from pytest_linearity.numerics.lockstep.evaluation import Evaluation
+from pytest_linearity.numerics.lockstep.scheduler import Lockstep
+from pytest_linearity.numerics.lockstep.workers import Bench, Load, Task, Workers
+from pytest_linearity.numerics.precision import Arithmetic
 
 CPU = torch.device("cpu")
 LARGE = Load(entries=1 << 22, rows=512, drawn=1, tasks=1)

@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_linearity.crew import current, together
 from pytest_linearity.errors import FINE, UNUSABLE
+from pytest_linearity.numerics.ranks import current, together
 
 if TYPE_CHECKING:
-    from pytest_linearity.run import Run
+    from pytest_linearity.run.run import Run
 
 
 def add_parser(commands: Any) -> None:
@@ -59,9 +59,9 @@ def _analyze(options: argparse.Namespace) -> int:
     from pytest_linearity.cli.output import style
     from pytest_linearity.errors import CheckpointError, MeasurementError, ScopeError
     from pytest_linearity.report.results import scopes_of, series_of
-    from pytest_linearity.report.scopes import render_scopes
-    from pytest_linearity.report.series import render_series
-    from pytest_linearity.report.terminal import render
+    from pytest_linearity.report.terminal.report import render
+    from pytest_linearity.report.terminal.scopes import render_scopes
+    from pytest_linearity.report.terminal.series import render_series
 
     code = FINE
     measured = []
@@ -87,13 +87,13 @@ def _analyze(options: argparse.Namespace) -> int:
 
 
 def _runs(options: argparse.Namespace) -> list[Run]:
-    from pytest_linearity.companions import Companions
-    from pytest_linearity.config import load_config
-    from pytest_linearity.config_expansion import runs_of
-    from pytest_linearity.journal.folder import journal_places
-    from pytest_linearity.progress import ProgressBar
+    from pytest_linearity.config.config import load_config
+    from pytest_linearity.config.expansion import runs_of
     from pytest_linearity.report.places import report_places
-    from pytest_linearity.run import Run
+    from pytest_linearity.run.progress import ProgressBar
+    from pytest_linearity.run.run import Run
+    from pytest_linearity.run.scopes import Companions
+    from pytest_linearity.run.store.journal import journal_places
 
     configs = runs_of(load_config(options.config, options.set))
     places = report_places(configs, options.report)

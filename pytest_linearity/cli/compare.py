@@ -42,9 +42,9 @@ def run(options: argparse.Namespace) -> int:
     """Compare, and show both figures of every radius."""
     from pytest_linearity.cli.output import style
     from pytest_linearity.files import brief
-    from pytest_linearity.regression import compare
-    from pytest_linearity.report.comparison import render_comparison
     from pytest_linearity.report.json import read_report
+    from pytest_linearity.report.terminal.regression import render_comparison
+    from pytest_linearity.verdict.regression.compare import compare
 
     baseline, report = read_report(options.baseline), read_report(options.report)
     limit = _limit(options.max_regression, report.config.get("max_regression"))
@@ -56,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _limit(asked: float | None, recorded: float | None) -> float:
-    from pytest_linearity.config import Config
+    from pytest_linearity.config.config import Config
 
     if asked is not None:
         return asked

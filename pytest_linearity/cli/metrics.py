@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_linearity.errors import FINE
 
 if TYPE_CHECKING:
-    from pytest_linearity.metrics import Metric
+    from pytest_linearity.numerics.metrics.metric import Metric
 
 
 def add_parser(commands: Any) -> None:
@@ -26,7 +26,7 @@ def add_parser(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Show the list."""
-    from pytest_linearity.metrics.registry import known_metrics
+    from pytest_linearity.numerics.metrics.registry import known_metrics
 
     shown = "".join(map(_entry, known_metrics()))
     # Formulas have letters that not every terminal has.

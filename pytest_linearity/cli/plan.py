@@ -8,13 +8,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_linearity import values
+from pytest_linearity.config import values
 from pytest_linearity.errors import FINE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pytest_linearity.config import Config
+    from pytest_linearity.config.config import Config
 
 
 _MOST = 1_000_000
@@ -87,8 +87,8 @@ def _plan(config: Config, options: argparse.Namespace) -> Any:
 
 
 def _configs(options: argparse.Namespace) -> Sequence[Config]:
-    from pytest_linearity.config import load_config
-    from pytest_linearity.config_expansion import checkpoints_of
+    from pytest_linearity.config.config import load_config
+    from pytest_linearity.config.expansion import checkpoints_of
 
     if options.config.suffix == ".json":
         return (_of_model(options.config, options.set),)
@@ -100,7 +100,7 @@ def _of_model(path: Path, overrides: Sequence[str]) -> Config:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    from pytest_linearity.config import KEYS, Config
+    from pytest_linearity.config.config import KEYS, Config
     from pytest_linearity.errors import ConfigError
 
     if not path.is_file():

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from pytest_linearity.errors import FINE
 
 if TYPE_CHECKING:
-    from pytest_linearity.report.document import Report
     from pytest_linearity.report.results import Measured
+    from pytest_linearity.verdict.document import Report
 
 
 def add_parser(commands: Any) -> None:

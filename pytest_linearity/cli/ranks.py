@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from pytest_linearity.errors import UNUSABLE
-from pytest_linearity.ranks.place import Place
+from pytest_linearity.run.ranks.place import Place
 
 
 @contextmanager
@@ -23,7 +23,7 @@ def among_ranks() -> Iterator[None]:
     if place is None:
         yield
         return
-    from pytest_linearity.ranks.joining import Membership
+    from pytest_linearity.run.ranks.membership import Membership
 
     lost: list[str] = []
     membership = Membership(place, lost.append)

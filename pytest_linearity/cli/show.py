@@ -27,7 +27,7 @@ def run(options: argparse.Namespace) -> int:
     from pytest_linearity.cli.output import style
     from pytest_linearity.files import brief
     from pytest_linearity.report.json import read_report
-    from pytest_linearity.report.terminal import render
+    from pytest_linearity.report.terminal.report import render
 
     reports = [(str(brief(path)), read_report(path)) for path in options.reports]
     tables = [render(report, name, **style()) for name, report in reports]

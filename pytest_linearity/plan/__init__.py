@@ -9,7 +9,7 @@ from pytest_linearity.plan.subject import subject_of
 from pytest_linearity.plan.workload import workload_of
 
 if TYPE_CHECKING:
-    from pytest_linearity.config import Config
+    from pytest_linearity.config.config import Config
 
 __all__ = ["Case", "Plan", "plan_of"]
 
@@ -34,8 +34,8 @@ def plan_of(
     Raises:
         LinearityError: If config, model or prompts cannot be used.
     """
-    from pytest_linearity.environment import private_memory, resolve_device
-    from pytest_linearity.shared_logits import why_no_cache
+    from pytest_linearity.probes.shared_prefix import why_no_cache
+    from pytest_linearity.run.environment import private_memory, resolve_device
 
     subject = subject_of(config)
     longest = getattr(subject.declared.get_text_config(), "max_position_embeddings", None)

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from pytest_linearity.lockstep.workers import largest_slice
+from pytest_linearity.numerics.calibration.trial import TAIL_CANDIDATES
+from pytest_linearity.numerics.lockstep.workers import largest_slice
 from pytest_linearity.plan.effort import Work, work_of
 from pytest_linearity.plan.forward import TOKENS, Forward
 from pytest_linearity.plan.workload import Batch
-from pytest_linearity.trial import TAIL_CANDIDATES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from pytest_linearity.lockstep.products import FEW_ROWS
+from pytest_linearity.numerics.lockstep.products import FEW_ROWS
 from pytest_linearity.plan.forward import Forward, Linear
 from pytest_linearity.plan.stages import Stage
 from pytest_linearity.plan.workload import Batch

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from pytest_linearity.errors import CheckpointError, one_line
+from pytest_linearity.numerics.scope.match import match_scope
+from pytest_linearity.numerics.scope.parse import parse_scope
 from pytest_linearity.plan.duration import Clock
 from pytest_linearity.plan.effort import work_of
 from pytest_linearity.plan.forward import follow
@@ -17,12 +19,11 @@ from pytest_linearity.plan.memory import Holding, holding_of, looked_up, peak_of
 from pytest_linearity.plan.skeleton import blocks_of, placed, skeleton
 from pytest_linearity.plan.stages import Stage, refinements, stages_of
 from pytest_linearity.plan.workload import Batch, Workload
-from pytest_linearity.scope import match_scope, parse_scope
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pytest_linearity.config import Config
+    from pytest_linearity.config.config import Config
     from pytest_linearity.plan.subject import Subject
 
 _MOST_TOKENS = 512

@@ -8,9 +8,9 @@ from math import ceil
 import torch
 from torch import Tensor, nn
 
+from pytest_linearity.numerics.calibration.trial import TAIL_CANDIDATES
+from pytest_linearity.numerics.routing import Selections
 from pytest_linearity.plan.rehearsal import Rehearsal
-from pytest_linearity.selections import Selections
-from pytest_linearity.trial import TAIL_CANDIDATES
 
 TOKENS = 16
 """Length of the prompt that the forward is followed on."""
@@ -99,8 +99,8 @@ def rehearse(model: nn.Module, rehearsal: Rehearsal, prompts: int, length: int) 
         prompts: How many prompts.
         length: Tokens of each.
     """
-    from pytest_linearity.logits import last_token_logits
     from pytest_linearity.probes.batches import make_batches
+    from pytest_linearity.probes.logits import last_token_logits
 
     device = next((b.device for b in model.buffers()), torch.device("cpu"))
     (batch,) = make_batches([(0,) * length] * prompts, size=prompts, pad_id=0)

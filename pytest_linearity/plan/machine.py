@@ -12,13 +12,15 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
-from pytest_linearity.directions import Directions, rows_of
-from pytest_linearity.lockstep import Evaluation, Lockstep
-from pytest_linearity.lockstep.products import FEW_ROWS
-from pytest_linearity.metrics import cosine_similarity, relative_error
+from pytest_linearity.numerics.directions.directions import Directions
+from pytest_linearity.numerics.directions.parts import rows_of
+from pytest_linearity.numerics.lockstep.evaluation import Evaluation
+from pytest_linearity.numerics.lockstep.products import FEW_ROWS
+from pytest_linearity.numerics.lockstep.scheduler import Lockstep
+from pytest_linearity.numerics.metrics.changes import cosine_similarity, relative_error
+from pytest_linearity.numerics.precision import Arithmetic
 from pytest_linearity.plan.forward import rehearse
 from pytest_linearity.plan.rehearsal import Rehearsal
-from pytest_linearity.precision import Arithmetic
 
 _SECONDS = 0.1
 """How long everything is tried."""

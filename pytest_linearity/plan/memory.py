@@ -10,13 +10,13 @@ import torch
 from torch import nn
 from torch.autograd import forward_ad
 
-from pytest_linearity.directions import block_rows
-from pytest_linearity.lockstep.workers import largest_slice, thread_count
+from pytest_linearity.numerics.directions.layout import block_rows
+from pytest_linearity.numerics.lockstep.workers import largest_slice, thread_count
+from pytest_linearity.numerics.precision import Arithmetic
 from pytest_linearity.plan.forward import Forward, rehearse
 from pytest_linearity.plan.rehearsal import Memory, Rehearsal, Use, block_size
 from pytest_linearity.plan.stages import Stage
 from pytest_linearity.plan.workload import Batch, Workload
-from pytest_linearity.precision import Arithmetic
 
 _FLOAT32 = torch.float32.itemsize
 

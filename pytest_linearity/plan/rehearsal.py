@@ -19,8 +19,8 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
-from pytest_linearity.leaves import map_leaves
-from pytest_linearity.lockstep.dual import make_dual
+from pytest_linearity.numerics.lockstep.dual import make_dual
+from pytest_linearity.numerics.lockstep.pytree import map_leaves
 
 
 @dataclass(frozen=True)

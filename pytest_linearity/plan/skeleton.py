@@ -41,7 +41,7 @@ def skeleton(declared: Any, *, layers: int | None = None, trust_remote_code: boo
     """
     import transformers
 
-    from pytest_linearity import hub
+    from pytest_linearity.checkpoint import hub
 
     loader: Any = transformers.AutoModelForCausalLM
     config = copy.deepcopy(declared)

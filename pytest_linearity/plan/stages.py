@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from pytest_linearity.direction_kinds import RANDOM
+from pytest_linearity.numerics.directions.kinds import RANDOM
+from pytest_linearity.numerics.measurement.refinement import WIDTH
 from pytest_linearity.numerics.measurement.schedule import MEMORY_BUDGET, evaluation_bytes, grouped
-from pytest_linearity.refinement import WIDTH
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pytest_linearity.config import Config
+    from pytest_linearity.config.config import Config
     from pytest_linearity.plan.workload import Batch, Workload
 
 

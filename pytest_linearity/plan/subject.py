@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from pytest_linearity import hub
-from pytest_linearity.architecture import check_architecture
-from pytest_linearity.checkpoint import config_directory
+from pytest_linearity.checkpoint import hub
+from pytest_linearity.checkpoint.architecture import check_architecture
+from pytest_linearity.checkpoint.headers import Stored, read_headers
+from pytest_linearity.checkpoint.load import config_directory
 from pytest_linearity.errors import CheckpointError, one_line
-from pytest_linearity.plan.headers import Stored, read_headers
 from pytest_linearity.plan.skeleton import skeleton
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from pytest_linearity.config import Config
+    from pytest_linearity.config.config import Config
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from pytest_linearity.config import Config
+    from pytest_linearity.config.config import Config
 
 PROMPTS = 16
 """Prompts that are assumed where there is no tokenizer to make them."""
@@ -93,8 +93,8 @@ def workload_of(
 
 
 def _real(config: Config, place: Path, longest: int | None, shares: bool) -> Workload:
-    from pytest_linearity.probes import load_probes
-    from pytest_linearity.tokenizer import load_tokenizer
+    from pytest_linearity.checkpoint.tokenizer import load_tokenizer
+    from pytest_linearity.probes.load import load_probes
 
     tokenizer = load_tokenizer(config, place if place.is_dir() else place.parent)
     probes = load_probes(config, tokenizer, max_length=longest).probes
@@ -104,7 +104,7 @@ def _real(config: Config, place: Path, longest: int | None, shares: bool) -> Wor
 def _workload(
     prompts: Sequence[Sequence[int]], config: Config, *, shares: bool, assumed: bool
 ) -> Workload:
-    from pytest_linearity.shared_logits import shared_length, why_not
+    from pytest_linearity.probes.shared_prefix import shared_length, why_not
 
     common = shared_length(prompts) if shares and config.share_prefix else 0
     prefix = common if common and why_not(prompts, common) is None else 0

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_linearity import hub
-from pytest_linearity.config import COLUMNS, FORMATTINGS, TAGS
+from pytest_linearity.checkpoint import hub
+from pytest_linearity.config.config import COLUMNS, FORMATTINGS, TAGS
+from pytest_linearity.config.values import integer
 from pytest_linearity.errors import ProbeError, one_line, shown, shown_names
 from pytest_linearity.probes.conversations import Layout
-from pytest_linearity.values import integer
 
 if TYPE_CHECKING:
-    from pytest_linearity.config import Config
+    from pytest_linearity.config.config import Config
 
 _COLUMNS = {
     "alpaca": {"prompt": "instruction", "query": "input", "response": "output"},

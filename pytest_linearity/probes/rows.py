@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from pytest_linearity import hub
+from pytest_linearity.checkpoint import hub
 from pytest_linearity.errors import ProbeError, one_line, shown_names
 from pytest_linearity.probes.conversations import Row
 from pytest_linearity.probes.data_sets import DataSet

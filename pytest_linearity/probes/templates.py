@@ -19,7 +19,7 @@ from pytest_linearity.probes.conversations import Conversation, Dropped, Turn
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from pytest_linearity.config import Config
+    from pytest_linearity.config.config import Config
 
 Message = dict[str, Any]
 

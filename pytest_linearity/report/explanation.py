@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 from pytest_linearity.report import text
 
 if TYPE_CHECKING:
-    from pytest_linearity.report.document import Report, SamplingFigures
     from pytest_linearity.report.results import Measured
+    from pytest_linearity.verdict.document import Report, SamplingFigures
 
 if TYPE_CHECKING:
-    from pytest_linearity.report.curvature_figures import CurvatureFigures, ProfileFigures
-    from pytest_linearity.report.document import RadiusFigures, Report
+    from pytest_linearity.verdict.diagnosis_figures import CurvatureFigures, ProfileFigures
+    from pytest_linearity.verdict.document import RadiusFigures, Report
 
 _EXPLAINED = 1.5
 """Measured over predicted up to which curvature is taken for the cause: ε ≈ rκ/2 leaves out higher

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from pytest_linearity.errors import ConfigError, shown
 from pytest_linearity.files import brief, write_whole
-from pytest_linearity.report.document import SCHEMA_VERSION, Report
+from pytest_linearity.verdict.document import SCHEMA_VERSION, Report
 
 
 def write_json(report: Report, path: Path) -> None:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from pytest_linearity.report.document import RadiusFigures, Report
+from pytest_linearity.verdict.document import RadiusFigures, Report
 
 Properties = list[tuple[str, object]]
 """Name and value of each property; pytest writes them into the test case."""

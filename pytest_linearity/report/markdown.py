@@ -7,10 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from pytest_linearity.confidence import Interval
-from pytest_linearity.regression import Regression
 from pytest_linearity.report import text
-from pytest_linearity.report.document import RadiusFigures
 from pytest_linearity.report.explanation import explanation
 from pytest_linearity.report.results import (
     Measured,
@@ -25,6 +22,9 @@ from pytest_linearity.report.results import (
     series_of,
     title,
 )
+from pytest_linearity.verdict.confidence import Interval
+from pytest_linearity.verdict.document import RadiusFigures
+from pytest_linearity.verdict.regression.compare import Regression
 
 _MARKS = {True: "✅", False: "❌"}
 _MOST_RADII = 4

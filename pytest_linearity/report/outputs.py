@@ -136,7 +136,7 @@ class Outputs:
 
             yield self.markdown, partial(_write_text, partial(markdown, results, unmeasured))
         if self.html is not None:
-            from pytest_linearity.report.html import html
+            from pytest_linearity.report.html.page import html
 
             yield self.html, partial(_write_text, partial(html, results, unmeasured))
         if self.plot is not None:

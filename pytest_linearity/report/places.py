@@ -12,7 +12,7 @@ from pytest_linearity.errors import ConfigError
 from pytest_linearity.files import brief, require_writable
 
 if TYPE_CHECKING:
-    from pytest_linearity.config import Config
+    from pytest_linearity.config.config import Config
 
 
 def report_places(configs: Sequence[Config], override: Path | None = None) -> list[Path]:
@@ -54,7 +54,7 @@ def _labelled(path: Path, *labels: str | None) -> Path:
 
 
 def _labels(config: Config) -> list[str | None]:
-    from pytest_linearity.scope_labels import in_file_name
+    from pytest_linearity.config.scope_labels import in_file_name
 
     scope = config.scope_label
     return [config.label, None if scope is None else in_file_name(scope)]

@@ -8,8 +8,8 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pytest_linearity.regression import Regression
-    from pytest_linearity.report.document import RadiusFigures, Report
+    from pytest_linearity.verdict.document import RadiusFigures, Report
+    from pytest_linearity.verdict.regression.compare import Regression
 
     Metric = Callable[[RadiusFigures], float | None]
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pytest_linearity.confidence import Interval
-    from pytest_linearity.regression import RadiusRegression
-    from pytest_linearity.report.document import KindFigures, MetricFigures, RadiusFigures, Report
     from pytest_linearity.report.results import Measured
+    from pytest_linearity.verdict.confidence import Interval
+    from pytest_linearity.verdict.document import KindFigures, MetricFigures, RadiusFigures, Report
+    from pytest_linearity.verdict.regression.compare import RadiusRegression
 
 
 _LARGE = 1e6

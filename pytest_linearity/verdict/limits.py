@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pytest_linearity.numerics.measurement.limits import Limits
 
 if TYPE_CHECKING:
-    from pytest_linearity.config import Config
+    from pytest_linearity.config.config import Config
 
 
 def limits_of(config: Config) -> Limits:

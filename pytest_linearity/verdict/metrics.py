@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from pytest_linearity.metrics.spread import mean_std
-from pytest_linearity.metrics.values import MetricValues
-from pytest_linearity.report.document import MetricFigures
+from pytest_linearity.numerics.metrics.spread import mean_std
+from pytest_linearity.numerics.metrics.values import MetricValues
+from pytest_linearity.verdict.document import MetricFigures
 from pytest_linearity.verdict.standing import Certainty, Standing, standing, why
 
 _BOUNDS = (-math.inf, math.inf)

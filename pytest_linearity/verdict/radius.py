@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from pytest_linearity.confidence import Interval
-from pytest_linearity.direction_kinds import rows_by_kind
-from pytest_linearity.metrics import Metric
-from pytest_linearity.metrics.metric import Side
-from pytest_linearity.metrics.spread import mean_std
-from pytest_linearity.metrics.values import MetricValues
+from pytest_linearity.numerics.directions.kinds import rows_by_kind
 from pytest_linearity.numerics.measurement.limits import Limits
-from pytest_linearity.report.document import KindFigures, RadiusFigures
+from pytest_linearity.numerics.metrics.metric import Metric, Side
+from pytest_linearity.numerics.metrics.spread import mean_std
+from pytest_linearity.numerics.metrics.values import MetricValues
+from pytest_linearity.verdict.confidence import Interval
+from pytest_linearity.verdict.document import KindFigures, RadiusFigures
 from pytest_linearity.verdict.metrics import judge_metrics
 from pytest_linearity.verdict.standing import Certainty, Standing, standing, surely_broken, why
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from pytest_linearity.confidence import Interval, mean_interval
-from pytest_linearity.metrics.metric import Side
+from pytest_linearity.numerics.metrics.metric import Side
 from pytest_linearity.report import text
+from pytest_linearity.verdict.confidence import Interval, mean_interval
 
 if TYPE_CHECKING:
-    from pytest_linearity.config import Config
+    from pytest_linearity.config.config import Config
 
 
 @dataclass(frozen=True)

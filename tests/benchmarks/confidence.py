@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pytest_linearity.analysis import analyze
-from pytest_linearity.config import load_config
-from pytest_linearity.report.document import Report
+from pytest_linearity.config.config import load_config
+from pytest_linearity.run.analysis import analyze
+from pytest_linearity.verdict.document import Report
 
 ARITHMETIC = Path(__file__).parents[2] / "examples" / "arithmetic"
 FIXED, LEAST = 32, 2

@@ -8,10 +8,11 @@ from contextlib import contextmanager
 from typing import Any
 from unittest import mock
 
-from pytest_linearity import Directions, engine, joint, measure
-from pytest_linearity.engine import Engine
-from pytest_linearity.lockstep import Evaluation
-from pytest_linearity.together import together
+from pytest_linearity import Directions, measure
+from pytest_linearity.numerics.lockstep.evaluation import Evaluation
+from pytest_linearity.numerics.measurement import jobs, simultaneous
+from pytest_linearity.numerics.measurement.jobs import Engine
+from pytest_linearity.numerics.measurement.simultaneous import together
 from tests.benchmarks.models import Work, llama
 from tests.benchmarks.speed import K, Row
 
@@ -74,14 +75,12 @@ def _row(what: str, target: str, above: Sequence[float], below: Sequence[float])
 def _measure(work: Work, scope: str, engine: Engine | None = None, **keys: Any) -> None:
     directions = Directions(work.model, K, scope=scope)
     small = work.small()
-    measure(
-        work.model, work, directions, RADII, "float32", calibration=small, engine=engine, **keys
-    )
+    measure(work.model, work, directions, RADII, "float32", calibration=small, engine=jobs, **keys)
 
 
 def _together(work: Work) -> None:
     def run(scope: str) -> Callable[[Engine], None]:
-        return lambda engine: _measure(work, scope, engine)
+        return lambda engine: _measure(work, scope, jobs)
 
     for outcome in together([run(scope) for scope in SCOPES]):
         if isinstance(outcome, Exception):
@@ -99,13 +98,13 @@ def _evaluations() -> Iterator[list[Evaluation]]:
     """The evaluations that run, without those of calibrations."""
     seen: list[Evaluation] = []
 
-    class Counting(engine.Lockstep):
+    class Counting(jobs.Lockstep):
         def run(self, evaluations: Sequence[Evaluation], *args: Any, **keys: Any) -> None:
             seen.extend(evaluations)
             super().run(evaluations, *args, **keys)
 
     with (
-        mock.patch.object(engine, "Lockstep", Counting),
-        mock.patch.object(joint, "Lockstep", Counting),
+        mock.patch.object(jobs, "Lockstep", Counting),
+        mock.patch.object(simultaneous, "Lockstep", Counting),
     ):
         yield seen

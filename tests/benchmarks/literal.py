@@ -10,7 +10,7 @@ import torch
 from torch.func import functional_call, jvp
 
 from pytest_linearity import Directions
-from pytest_linearity.metrics import cosine_similarity, relative_error
+from pytest_linearity.numerics.metrics.changes import cosine_similarity, relative_error
 from tests.benchmarks.models import Work
 
 

@@ -102,8 +102,8 @@ def _child(module: str, *arguments: object) -> dict[str, Any]:
 def main(arguments: list[str]) -> None:
     """In the child: measure, while a thread samples private memory."""
     from pytest_linearity import load_config
-    from pytest_linearity.analysis import Analysis
-    from pytest_linearity.environment import private_memory
+    from pytest_linearity.run.analysis import Analysis
+    from pytest_linearity.run.environment import private_memory
 
     peak, over = 0, threading.Event()
 

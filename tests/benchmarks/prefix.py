@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import torch
 
 from pytest_linearity import Directions, measure
-from pytest_linearity.logits import LastTokenLogits, last_token_logits
 from pytest_linearity.probes.batches import Batch, make_batches
-from pytest_linearity.shared_logits import Sharing, share
+from pytest_linearity.probes.logits import LastTokenLogits, last_token_logits
+from pytest_linearity.probes.shared_prefix import Sharing, share
 from tests.benchmarks.models import llama
 from tests.benchmarks.speed import REPEATS, K, Row
 

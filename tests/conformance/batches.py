@@ -8,8 +8,8 @@ import torch
 from oracle import true_float64
 from torch import nn
 
-from pytest_linearity.logits import last_token_logits
 from pytest_linearity.probes.batches import Batch, make_batches
+from pytest_linearity.probes.logits import last_token_logits
 
 from .sizes import VOCABULARY
 

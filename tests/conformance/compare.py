@@ -10,9 +10,9 @@ from oracle import brute_force
 from torch import Tensor, nn
 
 from pytest_linearity import Directions, measure
-from pytest_linearity.calibration import Calibration, calibrate
-from pytest_linearity.logits import last_token_logits
+from pytest_linearity.numerics.calibration.calibration import Calibration, calibrate
 from pytest_linearity.probes.batches import Batch
+from pytest_linearity.probes.logits import last_token_logits
 
 from .raw import evaluate
 

@@ -9,11 +9,12 @@ from oracle import Truth
 from torch import Tensor, nn
 
 from pytest_linearity import Directions
-from pytest_linearity.calibration import Calibration
-from pytest_linearity.differences import extrapolate, steps
-from pytest_linearity.lockstep import Evaluation, Lockstep
-from pytest_linearity.lockstep.dual import unpack_dual
-from pytest_linearity.precision import arithmetic_for
+from pytest_linearity.numerics.calibration.calibration import Calibration
+from pytest_linearity.numerics.derivatives import extrapolate, steps
+from pytest_linearity.numerics.lockstep.dual import unpack_dual
+from pytest_linearity.numerics.lockstep.evaluation import Evaluation
+from pytest_linearity.numerics.lockstep.scheduler import Lockstep
+from pytest_linearity.numerics.precision import arithmetic_for
 
 
 def evaluate(

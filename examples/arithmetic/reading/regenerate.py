@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from pytest_linearity import Report, analyze, load_config
-from pytest_linearity.config_expansion import checkpoints_of
+from pytest_linearity.config.expansion import checkpoints_of
 from pytest_linearity.report.explanation import decisive
 from pytest_linearity.report.plot import plot_beside
 from pytest_linearity.report.results import Measured
-from pytest_linearity.report.terminal import render
+from pytest_linearity.report.terminal.report import render
 
 HERE = Path(__file__).parent
 README = HERE.parents[2] / "README.md"

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from pytest_linearity.direction_kinds import rows_by_kind
-from pytest_linearity.metrics.spread import mean_std
-from pytest_linearity.metrics.values import MetricValues
+from pytest_linearity.numerics.directions.kinds import rows_by_kind
+from pytest_linearity.numerics.metrics.spread import mean_std
+from pytest_linearity.numerics.metrics.values import MetricValues
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from pytest_linearity.metrics import Metric
-from pytest_linearity.metrics.values import MetricValues
+from pytest_linearity.numerics.metrics.metric import Metric
+from pytest_linearity.numerics.metrics.values import MetricValues
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ from typing import Any, Protocol
 
 import torch
 
-from pytest_linearity.calibration import Calibration
-from pytest_linearity.figures import Figures, Pairs
-from pytest_linearity.layers import LayerFigures
-from pytest_linearity.lockstep.tail import Site
+from pytest_linearity.numerics.calibration.calibration import Calibration
+from pytest_linearity.numerics.lockstep.tail import Site
+from pytest_linearity.numerics.measurement.figures import Figures, Pairs
+from pytest_linearity.numerics.measurement.layers import LayerFigures
 from pytest_linearity.numerics.measurement.schedule import Wanted
 
 

@@ -9,8 +9,8 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from pytest_linearity.differences import steps
-from pytest_linearity.lockstep import Evaluation
+from pytest_linearity.numerics.derivatives import steps
+from pytest_linearity.numerics.lockstep.evaluation import Evaluation
 
 Logits: TypeAlias = Callable[[], Tensor]
 """Runs the model on one batch and returns its last-token logits, Tensor [prompts, V]. It may have

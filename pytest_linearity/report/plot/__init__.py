@@ -14,8 +14,8 @@ from pytest_linearity.report.plot.files import (
 )
 
 if TYPE_CHECKING:
-    from pytest_linearity.report.document import Report
     from pytest_linearity.report.results import Measured
+    from pytest_linearity.verdict.document import Report
 
 __all__ = [
     "drawn_report",

@@ -11,7 +11,7 @@ from pytest_linearity.report.plot.palette import REFINED, Palette
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from pytest_linearity.report.document import Report
+    from pytest_linearity.verdict.document import Report
 
 _HALF = 4.2 / 72
 """Inches from the middle of a mark to its tip, which touches the limit."""

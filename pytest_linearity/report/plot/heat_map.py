@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from matplotlib.collections import QuadMesh
     from matplotlib.colors import Colormap
 
-    from pytest_linearity.report.curvature_figures import ProfileFigures
-    from pytest_linearity.report.document import Report
+    from pytest_linearity.verdict.diagnosis_figures import ProfileFigures
+    from pytest_linearity.verdict.document import Report
 
 _COLOURS = "cividis"
 """Looks alike to all who see colours differently, and is in order of lightness in print."""

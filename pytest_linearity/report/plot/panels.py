@@ -21,8 +21,8 @@ from pytest_linearity.report.plot.palette import BAD, GOOD, RAMP, Palette
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from pytest_linearity.confidence import Interval
-    from pytest_linearity.report.document import KindFigures, Report
+    from pytest_linearity.verdict.confidence import Interval
+    from pytest_linearity.verdict.document import KindFigures, Report
 
     KindFigure = Callable[[KindFigures], float | None]
 

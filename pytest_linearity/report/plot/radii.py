@@ -15,7 +15,7 @@ from pytest_linearity.report.plot.panels import draw_cosines, draw_errors, draw_
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from pytest_linearity.report.document import Report
+    from pytest_linearity.verdict.document import Report
 
 
 _LETTER = 0.075

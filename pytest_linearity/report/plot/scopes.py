@@ -11,7 +11,7 @@ from pytest_linearity.report import text
 from pytest_linearity.report.plot.axes import cosine_axis, error_axis, radius_axis, shorten, spaced
 from pytest_linearity.report.plot.palette import BAD, Palette
 from pytest_linearity.report.results import figure_at, mean_cosine, mean_error, radii_of
-from pytest_linearity.report.scopes import heading, scope_name
+from pytest_linearity.report.terminal.scopes import heading, scope_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,0 +1,1 @@
+"""A checkpoint: its files looked at, its config accepted or refused, its weights loaded."""

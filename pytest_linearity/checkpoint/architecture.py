@@ -1,0 +1,100 @@
+"""Which models can be measured: causal language models with their own, unquantised weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pytest_linearity.checkpoint import hub
+from pytest_linearity.checkpoint.files import read_json
+from pytest_linearity.errors import CheckpointError, one_line
+
+
+def check_architecture(directory: Path, *, trust_remote_code: bool) -> None:
+    """Refuse a checkpoint whose config says that it is no causal language model.
+
+    Args:
+        directory: The checkpoint; or its `config.json` alone.
+        trust_remote_code: Whether code that comes with it may run.
+
+    Raises:
+        CheckpointError: If it is quantised, of an unknown kind, an encoder, or a
+            sequence-to-sequence model.
+    """
+    raw = read_json(_file(directory))
+    _refuse_quantised(directory, raw)
+    remote = raw.get("auto_map")
+    if trust_remote_code and isinstance(remote, dict) and "AutoModelForCausalLM" in remote:
+        return
+    config = _parsed(directory, raw, trust_remote_code)
+    _refuse_other_heads(directory, raw, config)
+
+
+def _file(directory: Path) -> Path:
+    return directory if directory.is_file() else directory / "config.json"
+
+
+def _refuse_quantised(directory: Path, raw: dict[str, Any]) -> None:
+    inner = raw.get("text_config")
+    for level in (raw, inner if isinstance(inner, dict) else {}):
+        for key in ("quantization_config", "compression_config"):
+            if level.get(key):
+                found = level[key] if isinstance(level[key], dict) else {}
+                method = found.get("quant_method", "an unnamed method")
+                raise CheckpointError(
+                    f"{directory}: is quantised ({method}), and rounded weights have no "
+                    "derivative: take the unquantised checkpoint"
+                )
+
+
+def _parsed(directory: Path, raw: dict[str, Any], trust_remote_code: bool) -> Any:
+    """The config as transformers reads it."""
+    from transformers import AutoConfig
+
+    try:
+        with hub.quiet():
+            return AutoConfig.from_pretrained(
+                str(directory), local_files_only=True, trust_remote_code=trust_remote_code
+            )
+    except Exception as error:  # config classes validate in many ways
+        if raw.get("auto_map") and not trust_remote_code:
+            raise CheckpointError(
+                f"{directory}: needs Python code of its own: set trust_remote_code: true if you "
+                "trust it"
+            ) from None
+        raise CheckpointError(
+            f"{_file(directory)}: transformers cannot use it: {one_line(error)}"
+        ) from None
+
+
+def _refuse_other_heads(directory: Path, raw: dict[str, Any], config: Any) -> None:
+    declared = raw.get("architectures") or [config.model_type]
+    named = declared if isinstance(declared, list) else [declared]
+    found = _otherwise(
+        config, {str(name) for name in named}, declares=bool(raw.get("architectures"))
+    )
+    if found is not None:
+        raise CheckpointError(
+            f"{directory}: {', '.join(map(str, named))} is {found}; "
+            "only causal language models are measured"
+        )
+
+
+def _otherwise(config: Any, named: set[str], *, declares: bool) -> str | None:
+    """What a model is when it is no causal language model; ``None`` when it is one."""
+    from transformers.models.auto.modeling_auto import (
+        MODEL_FOR_CAUSAL_LM_MAPPING,
+        MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+        MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+    )
+
+    kind = config.model_type
+    headed = not declares or named & set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values())
+    if getattr(config, "is_encoder_decoder", False):
+        return "a sequence-to-sequence model"
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING or not headed:
+        return "not a causal language model"
+    two_sided = kind in MODEL_FOR_MASKED_LM_MAPPING_NAMES or kind == "bert-generation"
+    if two_sided and not (getattr(config, "is_decoder", False) or getattr(config, "causal", False)):
+        return "an encoder (is_decoder is false), whose tokens see those after them"
+    return None

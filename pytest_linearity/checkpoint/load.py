@@ -1,0 +1,229 @@
+"""A checkpoint: loaded as it is, or refused in one line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_linearity.checkpoint import hub
+from pytest_linearity.checkpoint.architecture import check_architecture
+from pytest_linearity.checkpoint.files import check_files
+from pytest_linearity.errors import CheckpointError, one_line
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+    from pytest_linearity.config.config import Config
+
+
+@dataclass(frozen=True)
+class OpenedCheckpoint:
+    """A checkpoint whose files have been looked at, and whose weights have not been read."""
+
+    directory: Path
+    """Where its files are."""
+    weights: Path
+    """The file that the weights are in, or the first of several."""
+    tokenizer: PreTrainedTokenizerBase
+    """Its tokenizer."""
+    max_length: int | None
+    """Longest prompt the model has positions for; ``None`` when it does not say."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A causal language model with its tokenizer, ready to be measured."""
+
+    model: PreTrainedModel
+    """In evaluation mode, without gradients, its weights where and as they were loaded."""
+    tokenizer: PreTrainedTokenizerBase
+    """Its tokenizer."""
+    path: str
+    """As the config names it."""
+    architecture: str
+    """Name of the model's class."""
+    parameters: int
+    """Number of parameters, a tied one counted once."""
+    dtype: str
+    """Of the weights, as ``bfloat16``."""
+
+    @property
+    def max_length(self) -> int | None:
+        """Longest prompt the model has positions for; ``None`` when it does not say."""
+        return _max_length(self.model.config)
+
+    def describe(self) -> dict[str, Any]:
+        """What the report says of it."""
+        return {
+            "path": self.path,
+            "architecture": self.architecture,
+            "parameters": self.parameters,
+            "dtype": self.dtype,
+        }
+
+
+def open_checkpoint(config: Config) -> OpenedCheckpoint:
+    """Look at the files of a checkpoint, and load its tokenizer.
+
+    Raises:
+        CheckpointError: If files are missing, cut or corrupt; if it is an adapter, quantised, or no
+            causal language model; if it has no tokenizer.
+    """
+    from pytest_linearity.checkpoint.tokenizer import load_tokenizer
+
+    directory = _directory(config)
+    weights = check_files(directory)
+    check_architecture(directory, trust_remote_code=config.trust_remote_code)
+    tokenizer = load_tokenizer(config, directory)
+    return OpenedCheckpoint(directory, weights, tokenizer, _declared_length(config, directory))
+
+
+def load_checkpoint(config: Config, opened: OpenedCheckpoint | None = None) -> Checkpoint:
+    """Load the checkpoint of a config, and its tokenizer.
+
+    Args:
+        config: Names the checkpoint.
+        opened: What `open_checkpoint` has given for this config; opened here when left out.
+
+    Raises:
+        CheckpointError: If it cannot be measured: see `open_checkpoint`; weights that are not
+            finite, or do not fit the model; a tokenizer with more tokens than the model embeds.
+    """
+    from pytest_linearity.checkpoint.tokenizer import check_vocabulary
+    from pytest_linearity.checkpoint.weights import check_finite, check_loaded
+
+    opened = opened or open_checkpoint(config)
+    directory = opened.directory
+    model, loading = _load(config, directory, opened.weights)
+    check_loaded(directory, model, loading)
+    check_vocabulary(directory, model, opened.tokenizer)
+    check_finite(directory, model)
+    return Checkpoint(
+        model=model,
+        tokenizer=opened.tokenizer,
+        path=config.checkpoint,
+        architecture=type(model).__name__,
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        dtype=str(model.dtype).removeprefix("torch."),
+    )
+
+
+def base_directory(config: Config) -> Path:
+    """Where the files of the model are that the checkpoint was made of.
+
+    Raises:
+        CheckpointError: If there is no such directory, and no such model on the hub.
+    """
+    name = config.base_model_name_or_path
+    assert name is not None
+    return _found(config, "base_model_name_or_path", name, config.base_model_revision)
+
+
+def load_base(config: Config) -> PreTrainedModel:
+    """Load the model that the checkpoint was made of; it needs no tokenizer.
+
+    Its weights stay on disk, mapped into memory, as far as its architecture keeps them as they are.
+
+    Raises:
+        CheckpointError: If files are missing, cut or corrupt; if it is an adapter, quantised, or no
+            causal language model; if its weights do not fit it.
+    """
+    from pytest_linearity.checkpoint.weights import check_loaded
+
+    directory = base_directory(config)
+    weights = check_files(directory)
+    check_architecture(directory, trust_remote_code=config.trust_remote_code)
+    model, loading = _load(config, directory, weights)
+    check_loaded(directory, model, loading)
+    return model
+
+
+def _declared_length(config: Config, directory: Path) -> int | None:
+    from transformers import AutoConfig
+
+    try:
+        with hub.quiet():
+            declared = AutoConfig.from_pretrained(
+                str(directory), local_files_only=True, trust_remote_code=config.trust_remote_code
+            )
+    except Exception as error:  # code of the checkpoint's own may raise anything
+        raise CheckpointError(f"{directory}: cannot be loaded: {one_line(error)}") from error
+    return _max_length(declared)
+
+
+def _max_length(declared: PretrainedConfig) -> int | None:
+    longest = getattr(declared.get_text_config(), "max_position_embeddings", None)
+    return longest if isinstance(longest, int) and longest > 0 else None
+
+
+def config_directory(config: Config) -> Path:
+    """Where the checkpoint's config is, and its weights if they are there already.
+
+    Raises:
+        CheckpointError: If there is no such directory, and no such model on the hub.
+    """
+    return _found(
+        config, "model_name_or_path", config.checkpoint, config.model_revision, weights=False
+    )
+
+
+def _directory(config: Config) -> Path:
+    return _found(config, "model_name_or_path", config.checkpoint, config.model_revision)
+
+
+def _found(config: Config, key: str, name: str, revision: str, *, weights: bool = True) -> Path:
+    """Where a checkpoint's files are, after fetching them when they are on the hub."""
+    found = config.locate(name)
+    if found is not None:
+        if not found.is_dir():
+            raise CheckpointError(
+                f"{key}: {name} is a file, but a checkpoint's directory is needed"
+            )
+        return found
+    if not hub.is_id(name):
+        raise CheckpointError(f"{key}: {name}: there is no such directory")
+    try:
+        return hub.snapshot(
+            name,
+            revision=revision,
+            cache_dir=config.cache_dir,
+            code=config.trust_remote_code,
+            weights=weights,
+        )
+    except Exception as error:  # network, permission and protocol errors have no common base
+        forbidden = "; fetching is forbidden by HF_HUB_OFFLINE" if hub.offline() else ""
+        raise CheckpointError(
+            f"{key}: {name} is no directory here, and the Hugging Face hub gives no such model: "
+            f"{one_line(error)}{forbidden}"
+        ) from None
+
+
+def _load(config: Config, directory: Path, weights: Path) -> tuple[PreTrainedModel, dict[str, Any]]:
+    """The model in evaluation mode, and what transformers says of the loading."""
+    import transformers
+
+    loader: Any = transformers.AutoModelForCausalLM
+
+    options: dict[str, Any] = {"attn_implementation": "eager"}
+    if hasattr(transformers.PreTrainedModel, "set_experts_implementation"):  # transformers 5
+        options["experts_implementation"] = "eager"
+    try:
+        with hub.quiet():
+            model, loading = loader.from_pretrained(
+                str(directory),
+                dtype="auto",
+                local_files_only=True,
+                trust_remote_code=config.trust_remote_code,
+                use_safetensors=weights.suffix == ".safetensors",
+                weights_only=True,
+                ignore_mismatched_sizes=True,  # so that they are listed; check_loaded refuses them
+                output_loading_info=True,
+                **options,
+            )
+    except Exception as error:  # whatever the model's code raises
+        raise CheckpointError(f"{directory}: cannot be loaded: {one_line(error)}") from error
+    model.eval()
+    model.requires_grad_(False)
+    model.config.use_cache = False
+    return model, loading

@@ -1,0 +1,5 @@
+"""One validated config of a run, from a YAML file to one config per checkpoint and scope."""
+
+from pytest_linearity.config.config import Config, ConfigWarning, load_config
+
+__all__ = ["Config", "ConfigWarning", "load_config"]

@@ -1,0 +1,374 @@
+"""One frozen, validated config of a run, and how it is read from a YAML file."""
+
+from __future__ import annotations
+
+import math
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pytest_linearity.config import values
+from pytest_linearity.config.sampling import Looks
+from pytest_linearity.config.values import Parser, parse_count, parse_directions, parse_scopes
+from pytest_linearity.errors import ConfigError, shown
+from pytest_linearity.numerics.directions.kinds import RANDOM, unreversed
+from pytest_linearity.numerics.metrics.metric import Metric
+from pytest_linearity.numerics.metrics.registry import (
+    ALWAYS,
+    MetricSource,
+    choose,
+    installed_metrics,
+)
+from pytest_linearity.numerics.scope.parse import parse_scope
+
+FORMATTINGS = ("alpaca", "sharegpt", "openai")
+COLUMNS = ("prompt", "query", "response", "history", "messages", "system", "tools")
+TAGS = (
+    "role_tag",
+    "content_tag",
+    "user_tag",
+    "assistant_tag",
+    "observation_tag",
+    "function_tag",
+    "system_tag",
+)
+
+
+class ConfigWarning(UserWarning):
+    """Something in a config that is probably not what its author meant."""
+
+
+def _key(default: Any, parse: Parser) -> Any:
+    """A key with its default (``...`` when it is required) and the parser of its values."""
+    if default is ...:
+        return field(metadata={"parse": parse})
+    return field(default=default, metadata={"parse": parse})
+
+
+def _scope(value: Any) -> str:
+    return parse_scope(values.text(value)).text
+
+
+def _full_only(value: Any) -> str:
+    if value != "full":
+        raise ValueError(
+            f"{shown(value)} cannot be measured: only fully fine-tuned checkpoints (full) can; "
+            "merge adapters into their base model first"
+        )
+    return "full"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Everything that a run depends on, validated; each field but ``source`` is a key of the YAML.
+
+    A key set to ``None`` has its default.
+
+    Raises:
+        ConfigError: If a value cannot be used; the message names the key and the value.
+    """
+
+    model_name_or_path: str | tuple[str, ...] = _key(..., values.checkpoints)
+    """The checkpoint: a directory, or the id of a model on the Hugging Face hub; or several of
+    them: a list, or a pattern such as ``saves/run/checkpoint-*``."""
+    model_revision: str = _key("main", values.text)
+    """Branch, tag or commit of a checkpoint on the hub."""
+    tokenizer_name_or_path: str | None = _key(None, values.path)
+    """Where the tokenizer is, when it does not lie with the checkpoint."""
+    cache_dir: str | None = _key(None, values.path)
+    """Where downloads from the hub are kept."""
+    trust_remote_code: bool = _key(False, values.boolean)
+    """Whether Python code that comes with the checkpoint may run."""
+    finetuning_type: str = _key("full", _full_only)
+    """How the checkpoint was fine-tuned; only ``full`` can be measured."""
+
+    prompts: tuple[str, ...] | None = _key(None, values.prompts)
+    """Prompts written in the YAML; taken as they are, without a chat template."""
+    dataset: tuple[str, ...] | None = _key(None, values.names)
+    """Data sets: names in ``dataset_info.json``, local files or folders, or hub ids."""
+    dataset_dir: str = _key("data", values.path)
+    """Folder of ``dataset_info.json`` and the files that it names."""
+    subset: str | None = _key(None, values.text)
+    """Which configuration of a data set on the hub; overrides ``dataset_info.json``."""
+    split: str | None = _key(None, values.text)
+    """Which split of a data set; ``None`` is that of ``dataset_info.json``, or ``train``."""
+    formatting: str | None = _key(None, values.one_of(*FORMATTINGS))
+    """How rows are laid out; ``None`` is that of ``dataset_info.json``, or ``alpaca``."""
+    columns: Mapping[str, str] | None = _key(None, values.mapping_of_names(*COLUMNS))
+    """Which column holds what; one left out here means none."""
+    tags: Mapping[str, str] | None = _key(None, values.mapping_of_names(*TAGS))
+    """How messages of ``sharegpt`` and ``openai`` rows are tagged; one left out means none."""
+    max_samples: int | None = _key(None, values.integer(1))
+    """Only the first so many rows of each data set; ``None`` for all."""
+    num_samples: int | None = _key(None, values.integer(1))
+    """So many rows of each data set, drawn at random with ``seed``; ``None`` for all."""
+    template: str | None = _key(None, values.path)
+    """Chat template where the tokenizer has none: a name, or the path of a Jinja file."""
+    default_system: str | None = _key(None, values.text)
+    """System message of rows that have none."""
+    cutoff_len: int = _key(2048, values.integer(1))
+    """Longest prompt, in tokens; a longer one keeps its end."""
+    batch_size: int = _key(8, values.integer(1))
+    """Prompts per forward pass."""
+    share_prefix: bool = _key(True, values.boolean)
+    """Whether the tokens that all prompts begin with are evaluated once, where the model can."""
+
+    num_directions: int | Mapping[str, int] = _key(8, parse_count)
+    """How many directions of each random kind; or ``min`` and ``max``, between which they are drawn
+    in rounds until the verdict on every radius is settled."""
+    confidence: float = _key(0.95, values.between(0, 1))
+    """How often the interval of a mean holds that over all directions, at all looks together."""
+    directions: tuple[str, ...] = _key(("gaussian",), parse_directions)
+    """Kinds of directions: ``gaussian``, ``rademacher``, ``layerwise``, ``filterwise``, ``update``,
+    ``gradient``, ``file:path.safetensors``; a minus before one of the last three reverses it."""
+    base_model_name_or_path: str | None = _key(None, values.path)
+    """The model that the checkpoint was made of, for the direction ``update``."""
+    base_model_revision: str = _key("main", values.text)
+    """Branch, tag or commit of a base on the hub."""
+    perturbation_std: float = _key(1e-3, values.positive)
+    """σ of the Gaussian draw before normalisation; it cancels in the unit norm."""
+    radii: tuple[float, ...] = _key((0.1, 0.3, 1.0), values.radii)
+    """The radii to test, in ascending order."""
+    radius_unit: str = _key("absolute", values.one_of("absolute", "relative"))
+    """What radii are measured in: ``absolute``, or ``relative`` to the Euclidean norm of the
+    parameters in scope."""
+    param_scope: str = _key("full", _scope)
+    """Which parameters directions live on: ``full``, ``last_blocks:2``, ``attention+norms``, …"""
+    param_scopes: tuple[str, ...] | None = _key(None, parse_scopes)
+    """Several such scopes, each measured by itself; ``None`` for the one of ``param_scope``."""
+    cos_threshold: float = _key(0.95, values.within(-1, 1))
+    """Lowest mean cosine similarity that complies."""
+    relerr_threshold: float = _key(0.20, values.within(0, math.inf))
+    """Highest mean relative error that complies."""
+    metrics: tuple[str, ...] = _key((), values.metric_names)
+    """Metrics to compute besides relative error and cosine similarity, which always are."""
+    limits: Mapping[str, float | None] | None = _key(None, values.metric_limits)
+    """Limits of further metrics, by name; each is computed, and its mean must keep its limit.
+    ``None`` takes away the limit that a metric has of its own."""
+    second_order: bool = _key(False, values.boolean)
+    """Whether to measure the curvature ratio, and what it predicts."""
+    layer_profile: bool = _key(False, values.boolean)
+    """Whether to measure the last token's hidden state after every block."""
+    refine: bool = _key(False, values.boolean)
+    """Whether to bracket the linearity radius between two tested radii, to 5%."""
+    verdict: str = _key("mean", values.one_of("mean", "confident"))
+    """What must keep the limits: the ``mean``, or its whole interval (``confident``)."""
+    min_linearity_radius: float | None = _key(None, values.positive)
+    """Smallest linearity radius that passes; ``None`` when every radius must comply."""
+    baseline: str | None = _key(None, values.path)
+    """An earlier report to compare with, or a directory of such reports."""
+    max_regression: float = _key(0.10, values.within(0, math.inf))
+    """How much the mean relative error may grow over the baseline's, as a part of it."""
+    precision: str = _key("auto", values.one_of("auto", "float32", "float64"))
+    """Arithmetic of the forwards."""
+    device: str = _key("auto", values.device)
+    """Where the forwards run."""
+    seed: int = _key(42, values.integer(0, 2**63 - 1))
+    """Seeds the directions and any sampling of probes."""
+
+    output_dir: str = _key(".", values.path)
+    """Directory of the JSON report."""
+    report_filename: str = _key("linearity_report.json", values.file_name)
+    """Name of the JSON report."""
+
+    source: Path | None = None
+    """The YAML file; ``None`` for a config made in Python."""
+    started_in: Path = field(default_factory=Path.cwd)
+    """The directory that relative paths are looked up in first."""
+    label: str | None = None
+    """What tells this checkpoint from the others of the same config; ``None`` for the only one."""
+    scope_label: str | None = None
+    """What tells this scope from the others of the same config; ``None`` for the only one."""
+    metric_source: MetricSource = field(default=installed_metrics, compare=False, repr=False)
+    """Where metrics come from that are not built in; asked when one is named, and not before."""
+
+    def __post_init__(self) -> None:
+        """Parse every value, then check those that depend on each other."""
+        for key in fields(self):
+            parse = key.metadata.get("parse")
+            if parse is not None:
+                object.__setattr__(self, key.name, self._parsed(key.name, parse, key.default))
+        if self.prompts is not None and self.dataset is not None:
+            raise self.error("prompts", "is given together with dataset: only one can be used")
+        if self.param_scopes is not None and self.param_scope != "full":
+            raise self.error(
+                "param_scopes", "is given together with param_scope: only one can be used"
+            )
+        self._check_metrics()
+        if self.follows_update and self.base_model_name_or_path is None:
+            raise self.error(
+                "base_model_name_or_path",
+                "is missing: the direction update needs the model that the checkpoint was made of",
+            )
+        if self.verdict == "confident" and self.looks.most < 2 and {*RANDOM} & {*self.directions}:
+            raise self.error(
+                "verdict",
+                "confident needs an interval, which a single direction does not have: set "
+                "num_directions to 2 or more",
+            )
+        least = self.min_linearity_radius
+        if least is not None and least > self.radii[-1]:
+            raise self.error(
+                "min_linearity_radius", f"{least:g} is above the largest radius, {self.radii[-1]:g}"
+            )
+
+    def _check_metrics(self) -> None:
+        for name, key in ALWAYS.items():
+            if name in (self.limits or {}):
+                raise self.error("limits", f"{name} has a key of its own for its limit: {key}")
+        for key, names in (("metrics", self.metrics), ("limits", self.limits or ())):
+            try:
+                choose(names, self.metric_source)
+            except ValueError as error:
+                raise self.error(key, str(error)) from None
+
+    def _parsed(self, name: str, parse: Parser, default: Any) -> Any:
+        raw = getattr(self, name)
+        if raw is None:
+            return default
+        try:
+            return parse(raw)
+        except ValueError as error:
+            raise self.error(name, str(error)) from None
+
+    def error(self, key: str, message: str) -> ConfigError:
+        """A mistake in this config, with the key that it is in."""
+        where = f"{self.source}: " if self.source else ""
+        return ConfigError(f"{where}{key}: {message}")
+
+    @cached_property
+    def chosen_metrics(self) -> tuple[Metric, ...]:
+        """The metrics that are computed besides relative error and cosine similarity."""
+        return choose((*self.metrics, *(self.limits or ())), self.metric_source)
+
+    @cached_property
+    def looks(self) -> Looks:
+        """How many directions there are each time that the figures are looked at."""
+        count = self.num_directions
+        if isinstance(count, int):
+            return Looks.planned(count, count, self.confidence)
+        return Looks.planned(count["min"], count["max"], self.confidence)
+
+    @property
+    def follows_update(self) -> bool:
+        """Whether a direction is the update from the base."""
+        return "update" in map(unreversed, self.directions)
+
+    @property
+    def metric_limits(self) -> dict[str, float]:
+        """The limits of those that have one, by name: their own, or those set here."""
+        own = {metric.name: metric.limit for metric in self.chosen_metrics}
+        limits = {**own, **(self.limits or {})}
+        return {name: limit for name, limit in limits.items() if limit is not None}
+
+    @property
+    def bases(self) -> list[Path]:
+        """Where relative paths are looked up, in this order."""
+        return [self.started_in] + ([self.source.parent] if self.source else [])
+
+    def locate(self, path: str) -> Path | None:
+        """The existing file or folder that a path of this config means.
+
+        Relative paths are looked up where the run was started, then beside the YAML file.
+        """
+        for base in self.bases:
+            candidate = base / os.path.expanduser(path)
+            if os.path.exists(candidate):  # False, where Path.exists raises, for odd names
+                return candidate
+        return None
+
+    @property
+    def checkpoint(self) -> str:
+        """The one checkpoint.
+
+        Raises:
+            ConfigError: If there are several.
+        """
+        if isinstance(self.model_name_or_path, tuple):
+            raise self.error(
+                "model_name_or_path",
+                "names several checkpoints: take each of `checkpoints_of(config)`",
+            )
+        return self.model_name_or_path
+
+    @property
+    def scope(self) -> str:
+        """The one scope.
+
+        Raises:
+            ConfigError: If there are several.
+        """
+        if self.param_scopes is not None:
+            raise self.error("param_scopes", "names several scopes: take each of `runs_of(config)`")
+        return self.param_scope
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What tells this checkpoint and scope from the others of the same config."""
+        return tuple(label for label in (self.label, self.scope_label) if label is not None)
+
+    @property
+    def report_path(self) -> Path:
+        """Where the JSON report goes."""
+        directory = self.locate(self.output_dir)
+        if directory is None:
+            directory = self.started_in / os.path.expanduser(self.output_dir)
+        return directory / self.report_filename
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every key in effect, ready for JSON."""
+        return {key: _plain(getattr(self, key)) for key in KEYS}
+
+
+KEYS = tuple(key.name for key in fields(Config) if "parse" in key.metadata)
+"""The keys of the YAML, in the order in which they are documented."""
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return list(value)
+    return dict(value) if isinstance(value, Mapping) else value
+
+
+def load_config(
+    path: str | os.PathLike[str],
+    overrides: Sequence[str] = (),
+    *,
+    metric_source: MetricSource = installed_metrics,
+) -> Config:
+    """Read a config from a YAML file.
+
+    Keys are taken from the root of the file, then from its section ``analysis``, then from the
+    overrides; the later wins. Unknown keys are ignored, since the file may be a whole training
+    config; one that looks like a misspelt key of ours is warned about.
+
+    Args:
+        path: The YAML file.
+        overrides: ``key=value`` texts, the value in YAML, as ``radii=[0.1, 1.0]``.
+        metric_source: Where metrics come from that are not built in; installed packages by default.
+
+    Raises:
+        ConfigError: If the file cannot be read, or a key or value cannot be used.
+    """
+    from pytest_linearity.config.file import read_keys
+
+    source = Path(path)
+    keys = read_keys(source, overrides, known=KEYS)
+    for message in keys.warnings:
+        warnings.warn(f"{source}: {message}", ConfigWarning, stacklevel=2)
+    if keys.values.get("model_name_or_path") is None:
+        raise ConfigError(
+            f"{source}: model_name_or_path is missing: give the checkpoint's directory or hub id"
+        )
+    config = Config(**keys.values, source=source, metric_source=metric_source)
+    if config.base_model_name_or_path is not None and not config.follows_update:
+        warnings.warn(
+            f"{source}: base_model_name_or_path has no effect without `directions: update`",
+            ConfigWarning,
+            stacklevel=2,
+        )
+    return config

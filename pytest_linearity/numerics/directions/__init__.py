@@ -1,0 +1,1 @@
+"""Unit directions in parameter space: what a checkpoint is moved along."""

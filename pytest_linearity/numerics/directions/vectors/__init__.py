@@ -1,0 +1,1 @@
+"""Vectors over the parameters that a direction can be made of."""

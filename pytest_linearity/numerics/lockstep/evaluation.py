@@ -1,0 +1,197 @@
+"""One evaluation of the model, as a coroutine that can be suspended inside a forward."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import greenlet
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
+
+from pytest_linearity.numerics.lockstep.requests import Request
+from pytest_linearity.numerics.lockstep.tail import Site
+
+PREFIX = -1
+"""In place of a batch: what all prompts begin with; see `lockstep.prefix`."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Which evaluation: of which batch, at which point of parameter space.
+
+    Without a direction it is the baseline f(θ*). With a direction and no step it carries the dual
+    number (θ*, δ) and gives f(θ*) and Jδ; with a step it is f(θ* + step · δ), and carries the
+    tangent δ along only if it is `dual`.
+    """
+
+    batch: int
+    """Index of the batch, or `PREFIX`."""
+    direction: int | None = None
+    """Index of the direction; None for the baseline."""
+    step: float | None = None
+    """How far along the direction; None for the JVP at θ*."""
+    dual: bool = False
+    """Whether an evaluation with a step gives the JVP there, too."""
+
+    @property
+    def is_prefix(self) -> bool:
+        """Whether it only serves others: what it gives is of no interest."""
+        return self.batch == PREFIX
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether it is f(θ*)."""
+        return self.direction is None
+
+    @property
+    def is_jvp(self) -> bool:
+        """Whether it carries a tangent."""
+        return self.direction is not None and (self.step is None or self.dual)
+
+
+class Coroutine:
+    """An evaluation that runs until it needs a parameter, and goes on when it has got it."""
+
+    def __init__(
+        self, evaluation: Evaluation, run: Callable[[], Tensor], modes: list[TorchFunctionMode]
+    ) -> None:
+        """Prepare; nothing runs yet.
+
+        Args:
+            evaluation: What this is.
+            run: The forward: a call that returns the logits.
+            modes: Torch function modes that are active inside it, outermost first.
+        """
+        self.evaluation = evaluation
+        self.request: Request | None = None
+        self.result: Tensor | None = None
+        self.uses: dict[tuple[str, int, int], int] = {}
+        self._greenlet = _EvaluationGreenlet(run)
+        self._greenlet.coroutine = self
+        self._state = _ThreadState(modes)
+
+    @property
+    def site(self) -> Site:
+        """Where in its forward a suspended evaluation stands."""
+        assert self.request is not None
+        name, start, _ = self.request.key
+        return Site(name, start, self.uses[self.request.key])
+
+    @property
+    def finished(self) -> bool:
+        """Whether the forward has returned; `result` then holds the logits."""
+        return bool(self._greenlet.dead)
+
+    def resume(self, response: Any = None) -> None:
+        """Go on to the next request or to the end.
+
+        Args:
+            response: What the last request asked for; nothing for the first call.
+
+        Raises:
+            BaseException: Whatever the forward raises.
+        """
+        self.request = None
+        started = bool(self._greenlet)
+        outer = _ThreadState.take()
+        self._state.put()
+        try:
+            outcome = self._greenlet.switch(response) if started else self._greenlet.switch()
+        finally:
+            self._state = _ThreadState.take()
+            outer.put()
+        if self.finished:
+            self.result = outcome
+        else:
+            self.request = outcome
+            self.uses[outcome.key] = self.uses.get(outcome.key, -1) + 1
+
+    def end(self) -> None:
+        """Unwind the forward where it stands; does nothing to one that has finished."""
+        outer = _ThreadState.take()
+        self._state.put()
+        try:
+            if self._greenlet and not self._greenlet.dead:
+                self._greenlet.throw(greenlet.GreenletExit)
+        finally:
+            _ThreadState.take()
+            outer.put()
+
+
+class _EvaluationGreenlet(greenlet.greenlet):  # type: ignore[misc]
+    coroutine: Coroutine
+
+
+def current() -> Coroutine | None:
+    """The evaluation this code runs in; None outside of any."""
+    running = greenlet.getcurrent()
+    return running.coroutine if isinstance(running, _EvaluationGreenlet) else None
+
+
+def ask(request: Request) -> Any:
+    """Suspend the running evaluation until its request is served.
+
+    Raises:
+        RuntimeError: If no evaluation is running: the model is in use from elsewhere. Or if the
+            tangent of a parameter would be lost.
+    """
+    running = greenlet.getcurrent()
+    if not isinstance(running, _EvaluationGreenlet):
+        raise RuntimeError(
+            f"parameter {request.name!r} was read outside of an evaluation while the model is "
+            "being measured; a model cannot be used from elsewhere at the same time"
+        )
+    if running.coroutine.evaluation.is_jvp and not torch._C._is_fwd_grad_enabled():
+        raise RuntimeError(
+            f"parameter {request.name!r} is used where forward mode is off, as it is inside a "
+            "custom autograd.Function"
+        )
+    return running.parent.switch(request)
+
+
+_AUTOCAST = ("cpu", "cuda")
+
+
+class _ThreadState:
+    """Torch's thread-local switches, which would leak from one coroutine into the next."""
+
+    def __init__(self, modes: list[TorchFunctionMode]) -> None:
+        self.modes = modes
+        self.grad = False
+        # Off inside a custom autograd function, which may well use parameters.
+        self.forward_grad = True
+        self.autocast = dict.fromkeys(_AUTOCAST, False)
+
+    @classmethod
+    def take(cls) -> _ThreadState:
+        """Read the present state and leave one without modes."""
+        state = cls([mode for mode in _mode_stack() if not _is_over(mode)])
+        for _ in _mode_stack():
+            torch._C._pop_torch_function_stack()
+        state.grad = torch.is_grad_enabled()
+        state.forward_grad = torch._C._is_fwd_grad_enabled()
+        state.autocast = {kind: torch.is_autocast_enabled(kind) for kind in _AUTOCAST}
+        return state
+
+    def put(self) -> None:
+        """Make this the present state; the mode stack must be empty."""
+        torch.set_grad_enabled(self.grad)
+        torch._C._set_fwd_grad_enabled(self.forward_grad)
+        for kind, enabled in self.autocast.items():
+            torch.set_autocast_enabled(kind, enabled)
+        # Last, as modes would see the calls above.
+        for mode in self.modes:
+            torch._C._push_on_torch_function_stack(mode)
+
+
+def _mode_stack() -> list[TorchFunctionMode]:
+    stack: list[TorchFunctionMode] = _get_current_function_mode_stack()  # type: ignore[no-untyped-call]
+    return stack
+
+
+def _is_over(mode: TorchFunctionMode) -> bool:
+    """Whether a mode has said that it need not see further calls."""
+    return bool(getattr(mode, "over", False))

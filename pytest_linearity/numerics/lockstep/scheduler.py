@@ -1,0 +1,231 @@
+"""Which evaluations run when: all of them together, the one furthest behind first."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import forward_ad
+from torch.overrides import TorchFunctionMode
+
+from pytest_linearity.numerics.directions.source import DirectionSource
+from pytest_linearity.numerics.lockstep.evaluation import Coroutine, Evaluation
+from pytest_linearity.numerics.lockstep.order import order_of
+from pytest_linearity.numerics.lockstep.prefix import SharedPrefix, prefix_of
+from pytest_linearity.numerics.lockstep.rules import DualRules
+from pytest_linearity.numerics.lockstep.served import serving
+from pytest_linearity.numerics.lockstep.sources import prefetch_for
+from pytest_linearity.numerics.lockstep.supply import Supply
+from pytest_linearity.numerics.lockstep.tail import Tail
+from pytest_linearity.numerics.lockstep.trunk import RecordTrunk, ReplayTrunk, Trunk
+from pytest_linearity.numerics.precision import Arithmetic
+
+Logits = Callable[[], Tensor]
+Finished = Callable[[Evaluation, Tensor], None]
+Modes = Callable[[Evaluation], list[TorchFunctionMode]]
+
+
+class Lockstep:
+    """Runs evaluations of one model together, in one arithmetic, on one device."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        logits: Sequence[Logits],
+        directions: DirectionSource,
+        arithmetic: Arithmetic,
+        *,
+        share_primals: bool = True,
+        share_trunk: bool = True,
+        tails: Mapping[int, Tail] | None = None,
+    ) -> None:
+        """Nothing runs yet.
+
+        Args:
+            model: Any module.
+            logits: For each batch the call that runs the model on it: () -> Tensor [prompts, V].
+                The attribute `prefix` of those that have one must be the same for all.
+            directions: What `Evaluation.direction` counts.
+            arithmetic: In which dtype and where.
+            share_primals: See `Supply`.
+            share_trunk: Whether what runs before the first perturbed parameter runs once.
+            tails: By batch, what linear layers may leave out.
+        """
+        self._model = model
+        self._logits = logits
+        self.directions = directions
+        self._arithmetic = arithmetic
+        # Looked up now: while parameters are served they all have the arithmetic's dtype.
+        self._uniform = arithmetic.modes(model)
+        self._share_primals = share_primals
+        self.share_trunk = share_trunk
+        self._tails = tails
+        self._prefixes = [prefix_of(run) for run in logits]
+        self._prefix: SharedPrefix | None = next(filter(None, self._prefixes), None)
+
+    def run(
+        self,
+        evaluations: Sequence[Evaluation],
+        finished: Finished,
+        *,
+        modes: Modes = lambda _: [],
+        served: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """Run evaluations to their end.
+
+        The model is left as it was, also when anything is raised; every forward is then unwound.
+
+        Args:
+            evaluations: What to run; every batch in it needs its baseline.
+            finished: Told each evaluation and its logits, Tensor [prompts, V], a dual number for a
+                JVP. Baselines come first and JVPs before the steps of their direction, as long as
+                the model's forward reads its parameters in the same order everywhere.
+            modes: Further torch function modes for an evaluation, outermost first.
+            served: Told the name of each parameter when it has been served.
+
+        Raises:
+            TrunkMismatch: If evaluations share a trunk and cannot; run without, then.
+            PrefixMismatch: If prompts share a prefix and cannot; run them whole, then.
+            BaseException: Whatever a forward raises.
+        """
+        arithmetic = self._arithmetic
+        tangents = any(evaluation.is_jvp for evaluation in evaluations)
+        level: AbstractContextManager[object] = (
+            forward_ad.dual_level() if tangents else nullcontext()
+        )
+        with (
+            torch.no_grad(),
+            arithmetic.settings(),
+            level,
+            serving(
+                self._model, arithmetic.dtype, arithmetic.device, arithmetic.buffer_copies()
+            ) as parameters,
+            closing(prefetch_for(parameters, arithmetic.device)) as prefetch,
+            order_of(self._model).learned() as order,
+        ):
+            supply = Supply(
+                parameters,
+                self.directions,
+                arithmetic.dtype,
+                arithmetic.device,
+                self._share_primals,
+                self._tails,
+                prefetch=prefetch,
+                order=order,
+            )
+            round_ = _Round(self, [*self._begin_prefix(evaluations), *evaluations], supply, modes)
+            try:
+                round_.advance(finished, served)
+            finally:
+                round_.end()
+                if self._prefix is not None:
+                    self._prefix.end()
+
+    def coroutine(self, evaluation: Evaluation, modes: list[TorchFunctionMode]) -> Coroutine:
+        """An evaluation, ready to run with these modes inside the arithmetic."""
+        shared = self._prefix if evaluation.is_prefix else None
+        run = shared or self._logits[evaluation.batch]
+        # Called last, when all others have had their say about the arguments.
+        rules: list[TorchFunctionMode] = [DualRules()] if evaluation.is_jvp else []
+        return Coroutine(evaluation, run, [*rules, *self._uniform, *modes])
+
+    def _begin_prefix(self, evaluations: Sequence[Evaluation]) -> list[Evaluation]:
+        """The evaluations of the prefix that these need."""
+        if self._prefix is None:
+            return []
+        return self._prefix.begin([e for e in evaluations if self._prefixes[e.batch] is not None])
+
+
+class _Round:
+    """The coroutines of one run."""
+
+    def __init__(
+        self, engine: Lockstep, evaluations: Sequence[Evaluation], supply: Supply, modes: Modes
+    ) -> None:
+        self._engine = engine
+        self._supply = supply
+        self._modes = modes
+        self._order = {name: place for place, name in enumerate(supply.names)}
+        self._trunks: dict[int, list[Trunk]] = {}  # by batch, one for each scope
+        self._waiting: list[Coroutine] = []
+        self._pending = list(evaluations)
+        sizes = Counter(evaluation.batch for evaluation in evaluations)
+        self._alone = {batch for batch, size in sizes.items() if size == 1}
+
+    def advance(self, finished: Finished, served: Callable[[str], None]) -> None:
+        """Start everything, then serve the furthest behind until nobody waits."""
+        self._start_ready(finished)
+        while self._waiting:
+            most_urgent = min(self._waiting, key=self._urgency)
+            assert most_urgent.request is not None
+            key = most_urgent.request.key
+            group = [c for c in self._waiting if c.request and c.request.key == key]
+            for coroutine, response in self._supply.serve(group):
+                coroutine.resume(response)
+                self._settle(coroutine, finished)
+                del response
+            served(key[0])
+            self._start_ready(finished)
+
+    def end(self) -> None:
+        """Unwind every forward that has not returned."""
+        for coroutine in self._waiting:
+            coroutine.end()
+        self._waiting.clear()
+
+    def _urgency(self, coroutine: Coroutine) -> tuple[int, int, int]:
+        """How far behind an evaluation is: models use parameters roughly in their own order.
+
+        A mixture of experts can send evaluations to different experts; serving the one that is
+        behind first brings them together again.
+        """
+        request = coroutine.request
+        assert request is not None
+        return coroutine.uses[request.key], self._order[request.name], request.start
+
+    def _start_ready(self, finished: Finished) -> None:
+        """Start baselines, and evaluations whose trunk is known."""
+        later = []
+        for evaluation in self._pending:
+            mode = self._trunk_mode(evaluation)
+            if mode is None:
+                later.append(evaluation)
+                continue
+            coroutine = self._engine.coroutine(evaluation, [*self._modes(evaluation), *mode])
+            self._waiting.append(coroutine)
+            coroutine.resume()
+            self._settle(coroutine, finished)
+        self._pending = later
+        if later and not self._waiting:
+            self._start_ready(finished)
+
+    def _trunk_mode(self, evaluation: Evaluation) -> list[TorchFunctionMode] | None:
+        """The mode that makes or uses the trunk; None while there is none to use."""
+        if not self._engine.share_trunk or evaluation.batch in self._alone:
+            return []
+        trunks = self._trunks.get(evaluation.batch)
+        if trunks is None and evaluation.is_baseline:
+            scopes = self._engine.directions.scopes
+            trunks = self._trunks[evaluation.batch] = [Trunk(s.__contains__) for s in scopes]
+            return [RecordTrunk(trunk) for trunk in trunks]
+        if trunks is None:
+            return None
+        trunk = trunks[self._engine.directions.scope_of(evaluation.direction or 0)]
+        return [ReplayTrunk(trunk)] if trunk.complete else None
+
+    def _settle(self, coroutine: Coroutine, finished: Finished) -> None:
+        if not coroutine.finished:
+            return
+        self._waiting.remove(coroutine)
+        for trunk in self._trunks.get(coroutine.evaluation.batch, ()):
+            if trunk.complete:
+                trunk.check()
+            elif coroutine.evaluation.is_baseline:
+                trunk.close()
+        assert coroutine.result is not None
+        if not coroutine.evaluation.is_prefix:
+            finished(coroutine.evaluation, coroutine.result)
+        coroutine.result = None

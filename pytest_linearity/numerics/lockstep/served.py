@@ -1,0 +1,258 @@
+"""Parameters that are served to evaluations when they are used.
+
+For the duration of a measurement each module's `_parameters` mapping is replaced by one of
+placeholders. A placeholder knows its name, shape, dtype and device and holds no values; a torch
+function that uses one suspends the evaluation until the values are there. `F.linear` and
+`F.embedding` never see the values at all, only the product or the rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TypeGuard
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves, tree_map
+
+from pytest_linearity.errors import MeasurementError
+from pytest_linearity.numerics.directions.layout import matrix_shape
+from pytest_linearity.numerics.lockstep.dual import make_dual
+from pytest_linearity.numerics.lockstep.evaluation import ask
+from pytest_linearity.numerics.lockstep.requests import ProductRequest, Request, RowsRequest
+from pytest_linearity.numerics.precision import writes_into_first
+
+_METADATA_PROPERTIES = (
+    *("shape", "ndim", "dtype", "device", "layout", "itemsize", "nbytes"),
+    *("requires_grad", "grad", "is_leaf", "is_sparse", "is_quantized", "is_nested", "is_mkldnn"),
+    *("is_cpu", "is_cuda", "is_meta", "is_mps", "is_xpu"),
+)
+
+_METADATA: frozenset[Any] = frozenset(
+    [
+        Tensor.dim,
+        Tensor.size,
+        Tensor.numel,
+        Tensor.nelement,
+        Tensor.element_size,
+        Tensor.stride,
+        Tensor.is_contiguous,
+        Tensor.is_floating_point,
+        Tensor.is_complex,
+        Tensor.__len__,
+        Tensor.__hash__,
+        torch.is_floating_point,
+        torch.is_complex,
+        torch.numel,
+        *(getattr(Tensor, name).__get__ for name in _METADATA_PROPERTIES),
+    ]
+)
+"""Functions of a tensor that need no values."""
+
+
+class Served(Tensor):
+    """The placeholder of a parameter, or of a run of its rows."""
+
+    canonical: str
+    start: int
+    stop: int
+
+    @staticmethod
+    def __new__(
+        cls,
+        name: str,
+        shape: tuple[int, ...],
+        dtype: torch.dtype,
+        device: torch.device,
+        rows: tuple[int, int] | None = None,
+    ) -> Served:
+        """A placeholder that looks like a tensor of this shape, dtype and device."""
+        placeholder: Served = Tensor._make_wrapper_subclass(cls, shape, dtype=dtype, device=device)
+        placeholder.canonical = name
+        placeholder.start, placeholder.stop = rows or (0, matrix_shape(shape)[0])
+        # What `isinstance(…, nn.Parameter)` looks at.
+        placeholder._is_param = True
+        return placeholder
+
+    def __repr__(self, **_: Any) -> str:  # type: ignore[override]
+        """Name and shape; there are no values to show."""
+        return f"Served({self.canonical!r}, rows={self.start}:{self.stop})"
+
+    def row_slice(self, index: int) -> Served:
+        """The placeholder of entry `index` of the first of three or more dimensions."""
+        with torch._C.DisableTorchFunctionSubclass():
+            count, shape = self.shape[0], tuple(self.shape[1:])
+            dtype, device = self.dtype, self.device
+        index = index + count if index < 0 else index
+        if not 0 <= index < count:
+            raise IndexError(
+                f"index {index} is out of range for the {count} entries of {self.canonical}"
+            )
+        height = (self.stop - self.start) // count
+        start = self.start + index * height
+        return Served(self.canonical, shape, dtype, device, (start, start + height))
+
+    @classmethod
+    def __torch_function__(
+        cls,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Answer what needs no values; suspend the evaluation for what does."""
+        kwargs = kwargs or {}
+        if func in _METADATA:
+            with torch._C.DisableTorchFunctionSubclass():
+                return func(*args, **kwargs)
+        if func in _WRITES or writes_into_first(func):
+            _refuse_to_write(func, args)
+        handler = _HANDLERS.get(func)
+        if handler is not None:
+            response = handler(*args, **kwargs)
+            if response is not NotImplemented:
+                return response
+        args, kwargs = tree_map(_value, (args, dict(kwargs)))
+        return func(*args, **kwargs)
+
+    @classmethod
+    def __torch_dispatch__(  # type: ignore[override]
+        cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        """Below this level a tangent would be lost, so nothing may arrive here."""
+        names = [leaf.canonical for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Served)]
+        raise RuntimeError(f"{func} used parameter {names[0]} in a way that cannot be followed")
+
+
+def is_served(value: Any) -> TypeGuard[Served]:
+    """Whether a value is a placeholder; cheap, and safe inside a torch function mode."""
+    return type(value) is Served
+
+
+def _value(leaf: Any) -> Any:
+    return _materialise(leaf) if is_served(leaf) else leaf
+
+
+def _materialise(placeholder: Served) -> Tensor:
+    with torch._C.DisableTorchFunctionSubclass():
+        shape = tuple(placeholder.shape)
+    request = Request(placeholder.canonical, placeholder.start, placeholder.stop, shape)
+    value: Tensor = ask(request)
+    return value
+
+
+def _refuse_to_write(func: Any, args: tuple[Any, ...]) -> None:
+    """Raises MeasurementError if a function would change a parameter: it would not last."""
+    if args and is_served(args[0]):
+        raise MeasurementError(
+            f"the forward changes parameter {args[0].canonical!r} in place "
+            f"({getattr(func, '__name__', func)}), so it is no function of the checkpoint's "
+            "parameters; switch that off in the model's config"
+        )
+
+
+def _attached(tensor: Any) -> Any:
+    """The value itself: cut off from its parameter it would lose its tangent."""
+    return _materialise(tensor) if is_served(tensor) else NotImplemented
+
+
+def _linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Any:
+    if not is_served(weight) or is_served(input) or weight.dim() != 2:
+        return NotImplemented
+    if bias is not None and not is_served(bias):
+        return NotImplemented
+    request = ProductRequest(
+        weight.canonical,
+        weight.start,
+        weight.stop,
+        tuple(weight.shape),
+        input,
+        None if bias is None else bias.canonical,
+    )
+    output, tangent = ask(request)
+    return output if tangent is None else make_dual(output, tangent)
+
+
+def _embedding(
+    input: Tensor,
+    weight: Tensor,
+    padding_idx: int | None = None,
+    max_norm: float | None = None,
+    norm_type: float = 2.0,
+    scale_grad_by_freq: bool = False,
+    sparse: bool = False,
+) -> Any:
+    if not is_served(weight) or is_served(input) or max_norm is not None or weight.dim() != 2:
+        return NotImplemented
+    return ask(RowsRequest(weight.canonical, weight.start, weight.stop, tuple(weight.shape), input))
+
+
+def _getitem(tensor: Tensor, index: Any) -> Any:
+    if not is_served(tensor) or tensor.dim() < 3 or isinstance(index, bool):
+        return NotImplemented
+    if isinstance(index, Tensor) and index.dim() == 0 and not index.dtype.is_floating_point:
+        index = int(index)
+    return tensor.row_slice(index) if isinstance(index, int) else NotImplemented
+
+
+_HANDLERS: dict[Any, Callable[..., Any]] = {
+    nn.functional.linear: _linear,
+    nn.functional.embedding: _embedding,
+    Tensor.__getitem__: _getitem,
+    Tensor.detach: _attached,
+    torch.detach: _attached,
+    Tensor.data.__get__: _attached,  # type: ignore[attr-defined]
+}
+
+_WRITES: frozenset[Any] = frozenset([Tensor.data.__set__])  # type: ignore[attr-defined]
+"""Functions that change their first argument in place, and whose names do not say so."""
+
+
+@contextmanager
+def serving(
+    model: nn.Module,
+    dtype: torch.dtype,
+    device: torch.device,
+    replace: Callable[[Tensor], Tensor],
+) -> Iterator[dict[str, Tensor]]:
+    """Replace a model's parameters by placeholders and its buffers by copies, for a while.
+
+    The mappings that hold them are swapped, never what they hold, and swapped back however the
+    block is left.
+
+    Args:
+        model: The model.
+        dtype: Floating dtype in which evaluations see parameters.
+        device: Where evaluations see them.
+        replace: What evaluations see in place of a buffer.
+
+    Yields:
+        The parameters by canonical name, as the model holds them.
+    """
+    canonical: dict[int, str] = {}
+    parameters: dict[str, Tensor] = {}
+    for name, parameter in model.named_parameters():
+        canonical[id(parameter)] = name
+        parameters[name] = parameter.detach()
+    placeholders = {
+        name: Served(
+            name, tuple(tensor.shape), dtype if tensor.is_floating_point() else tensor.dtype, device
+        )
+        for name, tensor in parameters.items()
+    }
+    saved = [(module, module._parameters, module._buffers) for module in model.modules()]
+    try:
+        for module, own, buffers in saved:
+            module.__dict__["_parameters"] = {
+                key: None if value is None else placeholders[canonical[id(value)]]
+                for key, value in own.items()
+            }
+            module.__dict__["_buffers"] = {
+                key: None if value is None else replace(value) for key, value in buffers.items()
+            }
+        yield parameters
+    finally:
+        for module, own, buffers in saved:
+            module.__dict__["_parameters"] = own
+            module.__dict__["_buffers"] = buffers

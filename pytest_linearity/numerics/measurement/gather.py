@@ -1,0 +1,57 @@
+"""One pass by several ranks: each measures its directions, and all get to know all figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+
+from pytest_linearity.numerics.measurement.figures import Figures, Pairs
+from pytest_linearity.numerics.measurement.layers import LayerFigures
+from pytest_linearity.numerics.ranks import Crew, alone, together
+
+
+def gather(
+    crew: Crew,
+    run: Callable[[], int],
+    figures: Figures,
+    layers: LayerFigures | None,
+    radii: Sequence[float],
+    directions: Sequence[int],
+    device: torch.device,
+) -> int:
+    """Run this rank's part of a pass, and take in what the others have found.
+
+    Figures are exchanged, a few numbers per pair; the derivatives that they are made of stay with
+    the rank that has them, which measures the same directions in every pass.
+
+    Args:
+        crew: The ranks.
+        run: Runs this rank's part; returns how many evaluations that took.
+        figures: Where its figures are, and all are to be.
+        layers: Those of hidden states.
+        radii: At which radii the pass measures.
+        directions: Along which directions this rank does.
+        device: Where vectors live.
+
+    Returns:
+        How many evaluations the pass took on all ranks.
+
+    Raises:
+        LinearityError: As `together`.
+    """
+    if alone(crew):
+        return run()
+    kept = Pairs(radii, directions)
+
+    def part() -> tuple[int, list[dict[str, object]]]:
+        evaluations = run()
+        return evaluations, [store.found(kept) for store in (figures, layers) if store is not None]
+
+    at = ", ".join(map(str, radii))
+    parts = together(crew, f"measuring at r = {at}", part)
+    for rank, (_, found) in enumerate(parts):
+        for store, theirs in zip((figures, layers), found, strict=False):
+            if store is not None and rank != crew.rank:
+                store.take_over(theirs, device)
+    return sum(evaluations for evaluations, _ in parts)

@@ -1,0 +1,170 @@
+"""What evaluations give, reduced to figures as soon as all it takes is there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from pytest_linearity.numerics.derivatives import (
+    extrapolate,
+    extrapolate_second,
+    second_derivative,
+    steps,
+)
+from pytest_linearity.numerics.lockstep.dual import unpack_dual
+from pytest_linearity.numerics.lockstep.evaluation import PREFIX, Evaluation
+from pytest_linearity.numerics.lockstep.tail import TailMismatch
+from pytest_linearity.numerics.measurement.figures import Figures
+from pytest_linearity.numerics.measurement.layers import LayerFigures
+from pytest_linearity.numerics.routing import Selections, flips
+
+Pair = tuple[int, int]
+"""(batch, direction)."""
+
+
+class Reduction:
+    """Takes evaluations in as they end, in any order, and keeps no more of them than it must."""
+
+    def __init__(
+        self,
+        figures: Figures,
+        radii: Sequence[float],
+        *,
+        derivatives: bool,
+        difference: float | None,
+        curvature: float | None,
+        selects: bool,
+        real: Callable[[int], Tensor | None],
+        has_tail: bool,
+        layers: LayerFigures | None,
+    ) -> None:
+        """Nothing has been taken in yet.
+
+        Args:
+            figures: Where figures go.
+            radii: The steps that are radii.
+            derivatives: Whether derivatives are among what is taken in; else they are known.
+            difference: Largest step of the central differences that derivatives come from; None
+                where they come from forward mode.
+            curvature: Step of the JVPs that the second derivative comes from; None for none.
+            selects: Whether the forward makes discrete choices.
+            real: A batch's tokens that are not padding; see `passes.Logits`.
+            has_tail: Whether rows were left out.
+            layers: Where figures of hidden states go, if there are any beside the logits.
+        """
+        self._figures = figures
+        self._radii = frozenset(radii)
+        self._derivatives = derivatives
+        self._difference = difference
+        self._differences = frozenset(() if difference is None else steps(difference))
+        self._curvature = curvature
+        self._selects = selects
+        self._real = real
+        self._has_tail = has_tail
+        self._layers = layers
+        self._baselines: dict[int, Tensor] = {}
+        self._found: set[Pair] = set()
+        self._values: dict[Pair, dict[float, Tensor]] = {}
+        self._tangents: dict[Pair, dict[float, Tensor]] = {}
+        self._early: list[tuple[Evaluation, Tensor]] = []
+        self._selections: dict[Evaluation, Selections] = {}
+
+    def modes(self, evaluation: Evaluation) -> list[TorchFunctionMode]:
+        """The mode that notes an evaluation's discrete choices, where the model makes any."""
+        if not self._selects or evaluation.is_jvp:
+            return []
+        self._selections[evaluation] = Selections()
+        return [self._selections[evaluation]]
+
+    def take(self, evaluation: Evaluation, output: Tensor) -> None:
+        """Take in an evaluation that has ended.
+
+        Args:
+            evaluation: Which.
+            output: The logits, Tensor [prompts, V], with hidden states beside them if tapped; a
+                dual number for a JVP.
+
+        Raises:
+            TailMismatch: If rows were left out that something needs.
+        """
+        if self._has_tail and not output.isfinite().all():
+            raise TailMismatch("logits are not finite; perhaps for want of rows left out")
+        if evaluation.is_jvp:
+            self._take_jvp(evaluation, output)
+        elif evaluation.is_baseline:
+            self._baselines[evaluation.batch] = output
+        else:
+            self._early.append((evaluation, output))
+            if evaluation.step in self._differences:
+                self._values.setdefault(_pair(evaluation), {})[evaluation.step] = output
+        for pair in list(self._values):
+            self._extrapolate(pair)
+        self._early = [waiting for waiting in self._early if not self._reduce(*waiting)]
+
+    def _take_jvp(self, evaluation: Evaluation, output: Tensor) -> None:
+        primal, tangent = unpack_dual(output)
+        if tangent is None:
+            tangent = torch.zeros_like(primal)
+        pair = _pair(evaluation)
+        if evaluation.step is None:
+            self._set_derivative(pair, tangent)
+            return
+        tangents = self._tangents.setdefault(pair, {})
+        tangents[evaluation.step] = self._parts(tangent)[0]
+        if len(tangents) == 2 and self._curvature is not None:
+            second = second_derivative(tangents, self._curvature)
+            self._figures.second_derivatives[pair] = second
+            del self._tangents[pair]
+
+    def _extrapolate(self, pair: Pair) -> None:
+        """Take derivatives from differences, once all of them are there."""
+        values, baseline = self._values[pair], self._baselines.get(pair[0])
+        if baseline is None or self._difference is None or len(values) < len(self._differences):
+            return
+        self._set_derivative(pair, extrapolate(values, self._difference)[0])
+        second = extrapolate_second(values, baseline, self._difference)
+        self._figures.second_derivatives[pair] = self._parts(second)[0]
+        del self._values[pair]
+
+    def _set_derivative(self, pair: Pair, derivative: Tensor) -> None:
+        self._found.add(pair)
+        self._figures.derivatives[pair], *hidden = self._parts(derivative)
+        if self._layers is not None:
+            self._layers.derivatives[pair] = hidden
+
+    def _reduce(self, evaluation: Evaluation, output: Tensor) -> bool:
+        """Reduce what one step gives; False while something is missing."""
+        if evaluation.step not in self._radii:
+            return True
+        baseline = self._baselines.get(evaluation.batch)
+        if baseline is None or (self._derivatives and _pair(evaluation) not in self._found):
+            return False
+        change, *hidden = self._parts(output.double() - baseline.double())
+        self._figures.add(evaluation, change, self._parts(baseline)[0])
+        if self._layers is not None:
+            self._layers.add(evaluation, hidden)
+        self._count_flips(evaluation, len(output))
+        return True
+
+    def _count_flips(self, evaluation: Evaluation, prompts: int) -> None:
+        if self._selects:
+            ours = self._selections[Evaluation(evaluation.batch)]
+            theirs = self._selections.pop(evaluation)
+            count = flips(ours, theirs, self._real(evaluation.batch))
+            # What a shared prefix chooses, every prompt would have chosen on its own.
+            prefix = self._selections.get(replace(evaluation, batch=PREFIX))
+            if prefix is not None:
+                count += prompts * flips(self._selections[Evaluation(PREFIX)], prefix)
+            self._figures.add_flips(evaluation, count)
+
+    def _parts(self, output: Tensor) -> list[Tensor]:
+        return [output] if self._layers is None else self._layers.taps.split(output)
+
+
+def _pair(evaluation: Evaluation) -> Pair:
+    assert evaluation.direction is not None
+    return evaluation.batch, evaluation.direction

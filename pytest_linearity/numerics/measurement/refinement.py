@@ -1,0 +1,46 @@
+"""Where between two tested radii a model stops complying, by bisection."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import sqrt
+
+from pytest_linearity.numerics.measurement.limits import Limits, kept
+from pytest_linearity.numerics.measurement.measurement import Refinement
+from pytest_linearity.numerics.measurement.running import Work
+
+WIDTH = 1.05
+"""Ratio of the two ends at which the crossing is known well enough."""
+
+
+def refine(work: Work, radii: Sequence[float], limits: Limits) -> Refinement | None:
+    """Bracket the crossing above the largest complying radius.
+
+    Args:
+        work: The measurement, done at `radii`; directions and derivatives are used again.
+        radii: The tested radii.
+        limits: What complies.
+
+    Returns:
+        The bracket; None where no radius complies, or the largest does.
+    """
+    tested = sorted(radii)
+    complying = [radius for radius in tested if _complies(work, radius, limits)]
+    if not complying or complying[-1] == tested[-1]:
+        return None
+    low = complying[-1]
+    high = tested[tested.index(low) + 1]
+    evaluated: list[float] = []
+    while high / low > WIDTH:
+        middle = sqrt(low * high)
+        work.add(middle, limits)
+        evaluated.append(middle)
+        low, high = (middle, high) if _complies(work, middle, limits) else (low, middle)
+    return Refinement(low, high, tuple(evaluated))
+
+
+def _complies(work: Work, radius: float, limits: Limits) -> bool:
+    error = work.figures.stack("relative_error", radius)
+    cosine = work.figures.stack("cosine_similarity", radius)
+    metrics = work.figures.of_metrics(radius)
+    return kept(error, cosine, limits, metrics, work.kinds)

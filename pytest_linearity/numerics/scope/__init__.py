@@ -1,0 +1,1 @@
+"""`param_scope`: which parameters a direction moves."""

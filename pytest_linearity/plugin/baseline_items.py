@@ -1,0 +1,79 @@
+"""The tests that compare a checkpoint with its baseline."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_linearity.plugin.items import GateFailure, GateTest
+from pytest_linearity.plugin.session import SESSION
+
+if TYPE_CHECKING:
+    from pytest_linearity.verdict.regression.compare import RadiusRegression, Regression
+
+
+class BaselineTest(GateTest):
+    """A test against the baseline."""
+
+    def regression(self) -> Regression:
+        """The comparison with the baseline; skips the test where there is none yet."""
+        self.report()
+        with self.session.config.stash[SESSION].stopping_at_unusable_input(self.run):
+            regression = self.run.regression
+        if regression is None:
+            name = self.run.baseline.name if self.run.baseline else ""
+            pytest.skip(f"{name}: there is no baseline yet: this run's report becomes it")
+        return regression
+
+
+class BaselineRadiusTest(BaselineTest):
+    """The mean relative error at one radius has not grown."""
+
+    def __init__(self, *, radius: float, **kwargs: Any) -> None:
+        """A test of `radius`."""
+        super().__init__(**kwargs)
+        self.radius = radius
+
+    def runtest(self) -> None:
+        """Fail where it has regressed; skip where no pair is defined in both reports."""
+        found = self.regression().at(self.radius)
+        self.user_properties += _properties(found)
+        if found.reason is not None:
+            raise GateFailure(found.reason)
+        if found.status == "not compared":
+            pytest.skip(
+                f"nothing to compare at r={self.radius}: "
+                "no (direction, prompt) pair is defined in the baseline"
+            )
+
+
+class BaselineLinearityRadiusTest(BaselineTest):
+    """The linearity radius has not fallen."""
+
+    def runtest(self) -> None:
+        """Fail where it has."""
+        found = self.regression()
+        self.user_properties += [
+            ("baseline_linearity_radius", json.dumps(found.baseline_radius)),
+            ("linearity_radius", json.dumps(found.linearity_radius)),
+        ]
+        if found.radius_reason is not None:
+            raise GateFailure(found.radius_reason)
+
+
+def _properties(found: RadiusRegression) -> list[tuple[str, object]]:
+    """What JUnit gets; numbers as JSON spells them, one that is not defined left out."""
+    low, high = found.interval or (None, None)
+    figures = {
+        "radius": found.radius,
+        "baseline_relative_error": found.baseline,
+        "mean_relative_error": found.current,
+        "growth": found.growth,
+        "difference": found.difference,
+        "difference_low": low,
+        "difference_high": high,
+    }
+    given = [(name, json.dumps(value)) for name, value in figures.items() if value is not None]
+    return [*given, ("regression", found.status)]

@@ -1,0 +1,134 @@
+"""What all tests of a gate have in common: whose report they take, and how they fail."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import pytest
+
+from pytest_linearity.plugin.session import SESSION
+from pytest_linearity.report.junit import radius_properties, verdict_properties
+from pytest_linearity.run import run as run_module
+from pytest_linearity.run.run import Run
+from pytest_linearity.verdict.document import Report
+
+
+class HasRun(Protocol):
+    """A collector whose tests are about one run."""
+
+    run: Run
+
+
+class GateFailure(Exception):
+    """A limit that does not hold; its message is all that is shown."""
+
+
+@dataclass(frozen=True)
+class FailureLocation:
+    """Where a failure is, with the names that pytest and its plugins look for."""
+
+    path: str
+    """The config file."""
+    lineno: int
+    """Line in that file, from 1."""
+    message: str
+    """The line that is shown."""
+
+
+class FailureLine:
+    """A failure shown as one line, in full and in the short summary.
+
+    A plain string would do for pytest 9; pytest 8 leaves it out of the short summary.
+    """
+
+    def __init__(self, path: Path, message: str) -> None:
+        """A failure of the config file at `path`."""
+        self.reprcrash = FailureLocation(str(path), 1, message)
+
+    def __str__(self) -> str:
+        """The line."""
+        return self.reprcrash.message
+
+    def toterminal(self, tw: Any) -> None:
+        """Write the line to pytest's terminal writer."""
+        tw.line(self.reprcrash.message)
+
+
+class GateTest(pytest.Item):
+    """A test of the gate; the first one that runs measures for all."""
+
+    @property
+    def run(self) -> Run:
+        """What is tested."""
+        return cast(HasRun, self.parent).run
+
+    def report(self) -> Report:
+        """The report on this checkpoint, measured on first use."""
+        with self.session.config.stash[SESSION].stopping_at_unusable_input(self.run):
+            return self.run.report
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
+        """One line for what a person has to know; a traceback for a bug."""
+        if isinstance(excinfo.value, (GateFailure, pytest.fail.Exception)):
+            return FailureLine(self.path, str(excinfo.value))
+        excinfo.traceback = excinfo.traceback.cut(path=run_module.__file__)
+        return super().repr_failure(excinfo, style)
+
+    def reportinfo(self) -> tuple[os.PathLike[str], int | None, str]:
+        """Where the test is, and the headline of its failure."""
+        return self.path, None, f"{self.run.name} {self.name}"
+
+
+class RadiusTest(GateTest):
+    """One radius complies with both limits."""
+
+    def __init__(self, *, radius: float, **kwargs: Any) -> None:
+        """A test of `radius`."""
+        super().__init__(**kwargs)
+        self.radius = radius
+
+    def runtest(self) -> None:
+        """Fail, or skip above `min_linearity_radius`, where the radius does not comply."""
+        report = self.report()
+        figures = report.at(self.radius)
+        self.user_properties += radius_properties(figures)
+        if figures.complies:
+            return
+        found = f"{figures.reason} at r={self.radius} (linearity radius {_radius(report)})"
+        least = self.run.config.min_linearity_radius
+        if least is not None and self.radius > least:
+            pytest.skip(f"{found}; only radii up to min_linearity_radius {least} must comply")
+        raise GateFailure(found)
+
+
+class LinearityRadiusTest(GateTest):
+    """The verdict on the checkpoint: its linearity radius is what it has to be."""
+
+    def runtest(self) -> None:
+        """Fail where the linearity radius is too small, or a smaller radius does not comply."""
+        report = self.report()
+        self.user_properties += verdict_properties(report)
+        if not report.passed:
+            raise GateFailure(self._shortfall(report))
+
+    def _shortfall(self, report: Report) -> str:
+        reached = report.linearity_radius
+        least = self.run.config.min_linearity_radius
+        required, name = (
+            (report.radii[-1].radius, "the largest tested radius")
+            if least is None
+            else (least, "min_linearity_radius")
+        )
+        if reached is None:
+            return f"linearity radius none: no tested radius complies, {required} must ({name})"
+        if reached < required:
+            return f"linearity radius {reached} < {required} ({name})"
+        broken = ", ".join(str(f.radius) for f in report.radii if not f.complies)
+        return f"linearity radius {reached}, but {broken} does not comply"
+
+
+def _radius(report: Report) -> str:
+    return "none" if report.linearity_radius is None else str(report.linearity_radius)

@@ -1,0 +1,1 @@
+"""What was found out, kept: for other processes, for later runs, and for a run that was killed."""

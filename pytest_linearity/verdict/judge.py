@@ -1,0 +1,112 @@
+"""The verdict on a checkpoint: all radii, and the largest that complies."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from pytest_linearity.numerics.directions.kinds import RANDOM, rows_by_kind
+from pytest_linearity.numerics.measurement.radius_unit import absolute_radius, relative_radius
+from pytest_linearity.verdict.diagnosis import diagnosis
+from pytest_linearity.verdict.document import RadiusFigures, Report, SamplingFigures
+from pytest_linearity.verdict.limits import limits_of
+from pytest_linearity.verdict.radius import judge_radii
+from pytest_linearity.verdict.standing import certainty_of
+
+if TYPE_CHECKING:
+    from pytest_linearity.config.config import Config
+    from pytest_linearity.numerics.measurement.measurement import Measurement
+    from pytest_linearity.verdict.findings import Findings
+
+
+def judge(findings: Findings, config: Config) -> Report:
+    """The report on what was found, held against the limits of a config.
+
+    Args:
+        findings: What was found.
+        config: Sets limits, and radii that are all among the measured ones.
+    """
+    measured, metrics = findings.measurement, config.chosen_metrics
+    norm, unit = findings.scope.get("norm"), config.radius_unit
+    radii = judge_radii(measured, config.radii, limits_of(config), metrics, certainty_of(config))
+    if norm is not None:
+        radii = tuple(
+            replace(
+                figures,
+                radius_absolute=absolute_radius(figures.radius, unit, norm),
+                radius_relative=relative_radius(figures.radius, unit, norm),
+            )
+            for figures in radii
+        )
+    return Report(
+        config=config.to_dict(),
+        checkpoint=findings.checkpoint,
+        radii=radii,
+        linearity_radius=linearity_radius(radii),
+        passed=passes(radii, config.min_linearity_radius),
+        probes=findings.probes,
+        scope=findings.scope,
+        environment=findings.environment,
+        pairs=_pairs(measured, config.radii, [metric.name for metric in metrics]),
+        sampling=_sampling(measured, radii, config),
+        **diagnosis(measured, config),
+    )
+
+
+def linearity_radius(radii: Sequence[RadiusFigures]) -> float | None:
+    """The largest tested radius that complies; ``None`` when none does."""
+    return max((figures.radius for figures in radii if figures.complies), default=None)
+
+
+def passes(radii: Sequence[RadiusFigures], min_linearity_radius: float | None) -> bool:
+    """Whether every radius that must comply does.
+
+    Without `min_linearity_radius` every radius must; with it, those up to it, and the linearity
+    radius must reach it.
+    """
+    if min_linearity_radius is None:
+        return all(figures.complies for figures in radii)
+    reached = linearity_radius(radii)
+    required = [figures for figures in radii if figures.radius <= min_linearity_radius]
+    return (
+        reached is not None
+        and reached >= min_linearity_radius
+        and all(figures.complies for figures in required)
+    )
+
+
+def _sampling(
+    measured: Measurement, radii: Sequence[RadiusFigures], config: Config
+) -> SamplingFigures:
+    looks, rows = config.looks, rows_by_kind(measured.kinds, measured.relative_error.shape[1])
+    drawn = max((len(k) for kind, k in rows.items() if not kind or kind in RANDOM), default=0)
+    return SamplingFigures(
+        directions=drawn,
+        rounds=looks.taken(drawn),
+        planned=looks.counts if drawn else (),
+        confidence=looks.confidence,
+        level=looks.level,
+        settled=tuple(figures.radius for figures in radii if not figures.inconclusive),
+    )
+
+
+def _pairs(measured: Measurement, radii: Sequence[float], metrics: Sequence[str]) -> dict[str, Any]:
+    """The figures of every pair, by radius as the report spells it."""
+    figures = {
+        "relative_error": measured.relative_error,
+        "cosine_similarity": measured.cosine_similarity,
+        **{name: measured.metrics[name] for name in metrics},
+    }
+    places = {str(radius): measured.radii.index(radius) for radius in radii}
+    return {
+        spelled: {name: _rows(values[place]) for name, values in figures.items()}
+        for spelled, place in places.items()
+    }
+
+
+def _rows(values: Tensor) -> list[list[float | None]]:
+    return [[v if math.isfinite(v) else None for v in row] for row in values.tolist()]

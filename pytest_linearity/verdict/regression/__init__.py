@@ -1,0 +1,1 @@
+"""A report against an earlier one: has the checkpoint become less linear?"""

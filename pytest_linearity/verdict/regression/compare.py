@@ -1,0 +1,287 @@
+"""This run's report against an earlier one on the same pairs.
+
+Both have measured the same directions on the same prompts, so the comparison is paired: what
+chance there is lies in the draw of the directions, and cancels as far as both share it. With
+ε_kp and ε'_kp the relative errors of direction k on prompt p in the baseline and now,
+
+    d_k = mean_p (ε'_kp − ε_kp),    d̄ ± t_{0.975, K−1} · s / √K,
+
+is Student's two-sided 95% interval of the mean difference over K directions; see `confidence`.
+Where one run has measured more directions than the other, those count that both have.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from pytest_linearity.verdict.confidence import mean_interval
+from pytest_linearity.verdict.document import Report
+from pytest_linearity.verdict.regression.pairing import (
+    Rows,
+    common_rows,
+    counts_by_kind,
+    require_same_pairs,
+)
+from pytest_linearity.verdict.regression.rejudged import ReportLimits, radius_under
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Figures: TypeAlias = NDArray[np.float64]
+
+Status = Literal[
+    "regressed", "within chance", "within rounding", "within limit", "no worse", "not compared"
+]
+"""What became of a radius: `within` says what its growth is not beyond."""
+
+_CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class RadiusRegression:
+    """How the mean relative error of one radius compares with the baseline's."""
+
+    radius: float
+    """The radius."""
+    status: Status
+    """What became of it."""
+    baseline: float | None
+    """The baseline's mean relative error over the pairs defined in both reports; None if none."""
+    current: float | None
+    """This run's mean relative error over the same pairs."""
+    interval: tuple[float, float] | None
+    """95% interval of the mean difference over directions; None for a single direction."""
+    pairs: int
+    """How many (direction, prompt) pairs are defined in both reports."""
+    undefined: int
+    """How many are not, and were left out."""
+    reason: str | None = None
+    """Why it has regressed, as a line for people; None where it has not."""
+
+    @property
+    def passed(self) -> bool:
+        """Whether it is no worse, as far as can be told."""
+        return self.status != "regressed"
+
+    @property
+    def difference(self) -> float | None:
+        """This run's mean minus the baseline's; below zero is better."""
+        if self.current is None or self.baseline is None:
+            return None
+        return self.current - self.baseline
+
+    @property
+    def growth(self) -> float | None:
+        """The difference as a part of the baseline's mean; None where that is zero."""
+        if self.difference is None or not self.baseline:
+            return None
+        return self.difference / self.baseline
+
+
+@dataclass(frozen=True)
+class Regression:
+    """How a report compares with a baseline."""
+
+    radii: tuple[RadiusRegression, ...]
+    """One entry per radius, in ascending order."""
+    baseline_radius: float | None
+    """Linearity radius of the baseline, by this run's limits."""
+    linearity_radius: float | None
+    """Linearity radius of this run."""
+    rejudged: bool
+    """Whether the baseline was measured with other limits than this run's."""
+    max_regression: float
+    """How much a mean relative error may grow, as a part of the baseline's."""
+    directions: int | None = None
+    """How many directions both have, where one has more of them; None where they are the same."""
+
+    @property
+    def basis(self) -> str:
+        """On what both are judged, where that is not how each was; nothing where it is."""
+        parts = ["by this run's limits"] if self.rejudged else []
+        if self.directions is not None:
+            parts.append(f"on the {self.directions} directions that both have")
+        return f"judged {', '.join(parts)}" if parts else ""
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing has regressed."""
+        return not self.radius_fell and all(entry.passed for entry in self.radii)
+
+    @property
+    def radius_fell(self) -> bool:
+        """Whether the linearity radius is smaller than the baseline's."""
+        return (self.linearity_radius or 0.0) < (self.baseline_radius or 0.0)
+
+    @property
+    def radius_reason(self) -> str | None:
+        """Why the linearity radius has regressed, as a line for people; None where it has not."""
+        if not self.radius_fell:
+            return None
+        by = f" ({self.basis})" if self.basis else ""
+        reached = "none" if self.linearity_radius is None else self.linearity_radius
+        return f"linearity radius {reached} fell below the baseline's {self.baseline_radius}{by}"
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Everything that has regressed, each as a line for people."""
+        found = [*(entry.reason for entry in self.radii), self.radius_reason]
+        return tuple(reason for reason in found if reason is not None)
+
+    def at(self, radius: float) -> RadiusRegression:
+        """The comparison at a tested radius.
+
+        Raises:
+            KeyError: If the radius was not tested.
+        """
+        for entry in self.radii:
+            if entry.radius == radius:
+                return entry
+        raise KeyError(radius)
+
+
+def compare(
+    report: Report, baseline: Report, max_regression: float, *, name: str = "baseline"
+) -> Regression:
+    """Compare a report with an earlier one, pair by pair.
+
+    A radius has regressed when its mean relative error grew by more than `max_regression`, by more
+    than chance (the 95% interval over directions lies above zero; a single direction has none, and
+    the growth alone decides) and by more than rounding can cause; or when a pair that was defined
+    in the baseline no longer is. The linearity radius has regressed when it is smaller.
+
+    Args:
+        report: This run's report.
+        baseline: The earlier report.
+        max_regression: How much a mean relative error may grow, as a part of the baseline's.
+        name: What an error message calls the baseline.
+
+    Raises:
+        BaselineMismatch: If the reports are not about the same pairs.
+    """
+    require_same_pairs(report, baseline, name)
+    limits = [ReportLimits.of(one) for one in (report, baseline)]
+    rejudged = limits[0] != limits[1]
+    # Only by what both have measured can one be held against the other.
+    unknown = limits[0].metrics.keys() - baseline.radii[0].metrics.keys()
+    common = limits[0].without(unknown)
+    rows = common_rows(report, baseline)
+    fewer = counts_by_kind(report) != counts_by_kind(baseline)
+    means = fewer or _verdict(report) != _verdict(baseline)
+    radii = [
+        radius_under(one, common, kept if fewer else None) if judged else one.linearity_radius
+        for one, kept, judged in (
+            (report, rows[0], means or bool(unknown)),
+            (baseline, rows[1], means or rejudged),
+        )
+    ]
+    return Regression(
+        radii=tuple(
+            _compared(report, baseline, f.radius, rows, max_regression) for f in report.radii
+        ),
+        baseline_radius=radii[1],
+        linearity_radius=radii[0],
+        rejudged=rejudged,
+        max_regression=max_regression,
+        directions=len(rows[0]) if fewer else None,
+    )
+
+
+def _verdict(report: Report) -> str:
+    return str(report.config.get("verdict", "mean"))
+
+
+def _compared(
+    report: Report, baseline: Report, radius: float, rows: Rows, max_regression: float
+) -> RadiusRegression:
+    import numpy as np
+
+    now, then = (
+        _errors(one, radius, kept) for one, kept in zip((report, baseline), rows, strict=True)
+    )
+    found = _paired(radius, now, then)
+    lost = int((np.isfinite(then) & ~np.isfinite(now)).sum())
+    if lost:
+        undefined = (
+            f"relative error undefined in {lost} of {now.size} (direction, prompt) pairs "
+            f"at r={radius} where the baseline's is defined"
+        )
+        return replace(found, status="regressed", reason=undefined)
+    status = _status(found, max_regression, _rounding(report, radius) + _rounding(baseline, radius))
+    reason = _growth(found, max_regression) if status == "regressed" else None
+    return replace(found, status=status, reason=reason)
+
+
+def _errors(report: Report, radius: float, rows: Sequence[int]) -> Figures:
+    """ε of every pair along some directions, [directions, prompts]; NaN where it is not finite."""
+    import numpy as np
+
+    return np.array(report.pairs[str(radius)]["relative_error"], dtype=np.float64)[rows]
+
+
+def _paired(radius: float, now: Figures, then: Figures) -> RadiusRegression:
+    """The figures of the comparison, without what they mean."""
+    import numpy as np
+
+    both = np.isfinite(now) & np.isfinite(then)
+    current, earlier = _by_direction(now, both), _by_direction(then, both)
+    return RadiusRegression(
+        radius=radius,
+        status="not compared",
+        baseline=float(earlier.mean()) if len(earlier) else None,
+        current=float(current.mean()) if len(current) else None,
+        interval=mean_interval((current - earlier).tolist(), _CONFIDENCE),
+        pairs=int(both.sum()),
+        undefined=int((~both).sum()),
+    )
+
+
+def _by_direction(errors: Figures, defined: NDArray[np.bool_]) -> Figures:
+    """Mean over the prompts of each direction that has a defined pair."""
+    import numpy as np
+
+    rows = zip(errors, defined, strict=True)
+    return np.array([row[mask].mean() for row, mask in rows if mask.any()])
+
+
+def _rounding(report: Report, radius: float) -> float:
+    """How much rounding can move the mean: a noise floor φ moves ε by at most φ(1 + ε)."""
+    figures = report.at(radius)
+    return (figures.noise_floor or 0.0) * (1 + (figures.mean_relative_error or 0.0))
+
+
+def _status(found: RadiusRegression, max_regression: float, rounding: float) -> Status:
+    if found.difference is None or found.baseline is None:
+        return "not compared"
+    if found.difference <= 0:
+        return "no worse"
+    allowed = max_regression * found.baseline
+    if found.difference <= allowed or math.isclose(found.difference, allowed, rel_tol=1e-9):
+        return "within limit"
+    if found.interval is not None and found.interval[0] <= 0:
+        return "within chance"
+    return "within rounding" if found.difference <= rounding else "regressed"
+
+
+def _growth(found: RadiusRegression, max_regression: float) -> str:
+    by = "grew" if found.growth is None else f"grew {_percent(found.growth)}"
+    over = "from" if found.growth is None else "over"
+    chance = (
+        f"{_CONFIDENCE:.0%} interval [{found.interval[0]:.3g}, {found.interval[1]:.3g}]"
+        if found.interval is not None
+        else "no interval from a single direction"
+    )
+    left_out = f"; {found.undefined} undefined pairs left out" if found.undefined else ""
+    return (
+        f"mean relative error {found.current:.3g} {by} {over} the baseline's "
+        f"{found.baseline:.3g} at r={found.radius} (limit {_percent(max_regression)}; "
+        f"difference {found.difference:.3g}, {chance}{left_out})"
+    )
+
+
+def _percent(part: float) -> str:
+    return f"{100 * part:.3g}%"

@@ -1,0 +1,226 @@
+"""Whether two runs are about the same pairs, so that they can be compared pair by pair."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pytest_linearity.errors import ConfigError, shown
+from pytest_linearity.verdict.document import Report
+
+_KEYS = ("param_scope", "seed", "directions", "radius_unit")
+"""Keys of the config that say, with the checkpoint's parameters, which directions these are, and
+not how many: those that both have can be compared."""
+
+_BEFORE = {"directions": ["gaussian"], "radius_unit": "absolute"}
+"""What held before there was a key for it."""
+
+
+class BaselineMismatch(ConfigError):
+    """A baseline of other pairs than this run's; the message names every difference."""
+
+
+def require_same_keys(config: Mapping[str, Any], baseline: Report, name: str) -> None:
+    """Find out, before anything is loaded, that a baseline cannot be compared with.
+
+    Args:
+        config: Every key in effect, as `Config.to_dict` gives them.
+        baseline: The earlier report.
+        name: What a message calls the baseline.
+
+    Raises:
+        BaselineMismatch: If the config alone makes other pairs than the baseline's.
+    """
+    _refuse(_key_differences(config, baseline) + _lack_of_pairs(baseline), name)
+
+
+def require_same_inputs(
+    probes: Mapping[str, Any], scope: Mapping[str, Any], baseline: Report, name: str
+) -> None:
+    """Find out, before minutes of measuring, that a baseline cannot be compared with.
+
+    Args:
+        probes: The prompts, as `Probes.describe` gives them.
+        scope: Parameters and directions, as `Directions.describe` gives them.
+        baseline: The earlier report.
+        name: What a message calls the baseline.
+
+    Raises:
+        BaselineMismatch: If these make other pairs than the baseline's.
+    """
+    _refuse(_input_differences(probes, scope, baseline), name)
+
+
+def require_same_pairs(report: Report, baseline: Report, name: str) -> None:
+    """Find out whether each (direction, prompt) pair is the same in both reports.
+
+    Args:
+        report: This run's report.
+        baseline: The earlier report.
+        name: What a message calls the baseline.
+
+    Raises:
+        BaselineMismatch: If the pairs are not the same.
+    """
+    differences = [
+        *_key_differences(report.config, baseline),
+        *_input_differences(report.probes, report.scope, baseline),
+        *_lack_of_pairs(baseline),
+        *_lack_of_pairs(report, "this report"),
+    ]
+    _refuse(differences or _shape_differences(report, baseline), name)
+
+
+def _refuse(differences: Sequence[str], name: str) -> None:
+    if differences:
+        raise BaselineMismatch(
+            f"{name}: this baseline is not comparable: {'; '.join(differences)}; "
+            "measure the baseline again with this config"
+        )
+
+
+def _key_differences(config: Mapping[str, Any], baseline: Report) -> list[str]:
+    values = [(key, _value(config, key), _value(baseline.config, key)) for key in _KEYS]
+    found = [(key, here, there) for key, here, there in values if here != there]
+    radii = [float(radius) for radius in config["radii"]]
+    earlier = [figures.radius for figures in baseline.radii]
+    if radii != earlier:
+        found.append(("radii", radii, earlier))
+    return [_difference(key, here, there) for key, here, there in found]
+
+
+def _value(config: Mapping[str, Any], key: str) -> Any:
+    """What a key says; of files it is the content that matters, which a digest tells."""
+    value = config.get(key, _BEFORE.get(key))
+    if key == "directions" and isinstance(value, list):
+        return [re.sub(r"^(-?file:).*", r"\1…", kind) for kind in map(str, value)]
+    return value
+
+
+def _input_differences(
+    probes: Mapping[str, Any], scope: Mapping[str, Any], baseline: Report
+) -> list[str]:
+    return [
+        *_probe_differences(probes, baseline.probes),
+        *_scope_differences(scope, baseline.scope),
+    ]
+
+
+def _probe_differences(here: Mapping[str, Any], there: Mapping[str, Any]) -> list[str]:
+    if here.get("digest") == there.get("digest"):
+        return []
+    rows, earlier = _rows(here), _rows(there)
+    if len(rows) != len(earlier):
+        return [_difference("probes", f"{len(rows)} prompts", f"{len(earlier)} prompts")]
+    other = [row for row, before in zip(rows, earlier, strict=True) if row != before]
+    first = f" (the first is row {other[0][1]} of {other[0][0]})" if other else ""
+    return [f"probes: {len(other)} of {len(rows)} prompts have other tokens{first}"]
+
+
+def _rows(probes: Mapping[str, Any]) -> list[tuple[Any, Any, Any]]:
+    rows = probes.get("rows")
+    return [
+        (shown(row.get("dataset")), row.get("row"), row.get("hash"))
+        for row in (rows if isinstance(rows, list) else [])
+        if isinstance(row, Mapping)
+    ]
+
+
+def _scope_differences(here: Mapping[str, Any], there: Mapping[str, Any]) -> list[str]:
+    found = []
+    kinds = [_kind(scope) for scope in (here, there)]
+    if kinds[0] != kinds[1]:
+        found.append(_difference("kind of directions", *kinds))
+    for (kind, mine), (_, theirs) in zip(_digests(here), _digests(there), strict=False):
+        if mine != theirs:
+            found.append(f"directions: {kind} is made of other files than in the baseline")
+    # Another `param_scope` has been named already, and always has other parameters.
+    same_scope = here.get("param_scope") == there.get("param_scope")
+    if same_scope and here.get("digest") != there.get("digest"):
+        sizes = [
+            f"{scope.get('parameters')} in {scope.get('tensors')} tensors"
+            for scope in (here, there)
+        ]
+        found.append(_difference("names or shapes of the parameters in scope", *sizes))
+    return found
+
+
+def _digests(scope: Mapping[str, Any]) -> list[tuple[Any, Any]]:
+    """Each kind of directions with a digest of the files that it is made of, if there are any."""
+    directions = scope.get("directions")
+    kinds = directions.get("kinds") if isinstance(directions, Mapping) else None
+    return [
+        (entry.get("kind"), entry.get("digest"))
+        for entry in (kinds if isinstance(kinds, list) else [])
+        if isinstance(entry, Mapping)
+    ]
+
+
+def _kind(scope: Mapping[str, Any]) -> Any:
+    directions = scope.get("directions")
+    return directions.get("kind") if isinstance(directions, Mapping) else None
+
+
+def _lack_of_pairs(report: Report, name: str = "the baseline") -> list[str]:
+    lacking = [
+        str(figures.radius)
+        for figures in report.radii
+        if "relative_error" not in report.pairs.get(str(figures.radius), {})
+    ]
+    if not lacking:
+        return []
+    return [f"{name} lacks the figures of single pairs at r={', '.join(lacking)}"]
+
+
+def _shape_differences(report: Report, baseline: Report) -> list[str]:
+    found = []
+    for figures in report.radii:
+        key = str(figures.radius)
+        here, there = (_prompts(one.pairs[key]["relative_error"]) for one in (report, baseline))
+        if here != there:
+            found.append(_difference(f"prompts of a direction at r={key}", here, there))
+    for name, one in (("this report", report), ("the baseline", baseline)):
+        declared = sum(counts_by_kind(one).values())
+        if any(len(pairs["relative_error"]) != declared for pairs in one.pairs.values()):
+            found.append(f"{name} has not {declared} directions at every radius")
+    return found
+
+
+def _prompts(rows: Sequence[Sequence[Any]]) -> int:
+    return len(rows[0]) if rows else 0
+
+
+def _difference(what: str, here: object, there: object) -> str:
+    values = [value if isinstance(value, str) else shown(value) for value in (here, there)]
+    return f"{what}: {values[0]} here, {values[1]} in the baseline"
+
+
+Rows = tuple[list[int], list[int]]
+"""Rows of one report, and the same directions as rows of the other."""
+
+
+def common_rows(report: Report, baseline: Report) -> Rows:
+    """The rows of the directions that both have; of each kind the first so many."""
+    here, there = counts_by_kind(report), counts_by_kind(baseline)
+    rows: Rows = ([], [])
+    starts = [0, 0]
+    for kind, count in here.items():
+        shared = range(min(count, there.get(kind, 0)))
+        for side, counts in enumerate((here, there)):
+            rows[side].extend(starts[side] + k for k in shared)
+            starts[side] += counts.get(kind, 0)
+    return rows
+
+
+def counts_by_kind(report: Report) -> dict[str, int]:
+    """How many directions of each kind a report has; those of a kind lie one after another."""
+    directions = report.scope.get("directions")
+    kinds = directions.get("kinds") if isinstance(directions, Mapping) else None
+    if not isinstance(kinds, list):
+        return {"": _measured(report)}
+    return {str(entry["kind"]): int(entry["count"]) for entry in kinds}
+
+
+def _measured(report: Report) -> int:
+    return len(report.pairs[str(report.radii[0].radius)]["relative_error"])

@@ -130,7 +130,8 @@ def test_in_a_config_that_is_wrong(tmp_path: Path) -> None:
 
 def test_parsing_does_not_import_torch() -> None:
     code = (
-        "import sys; from pytest_linearity.numerics.scope.parse import parse_scope; parse_scope('norms+regex:a'); "
+        "import sys; from pytest_linearity.numerics.scope.parse import parse_scope; "
+        "parse_scope('norms+regex:a'); "
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

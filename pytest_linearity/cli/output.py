@@ -4,18 +4,8 @@ from __future__ import annotations
 
 import shutil
 import sys
-from typing import TypedDict
 
-
-class Style(TypedDict):
-    """What a table needs to know of the place where it is shown."""
-
-    width: int
-    """Columns of the terminal."""
-    color: bool
-    """Whether it shows colours."""
-    encoding: str
-    """What its stream is encoded in."""
+from pytest_linearity.report.style import Style
 
 
 def style() -> Style:

@@ -10,7 +10,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from pytest_linearity.report.terminal.report import ASCII_BOX, draw
+from pytest_linearity.report.terminal.tables import ASCII_BOX, draw
 
 if TYPE_CHECKING:
     from collections.abc import Callable

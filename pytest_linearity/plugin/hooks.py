@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Generator, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -19,11 +18,8 @@ from pytest_linearity.plugin.marks import warn_of_no_effect
 from pytest_linearity.plugin.model_release import Upkeep
 from pytest_linearity.plugin.parametrize import parametrize, require_radii
 from pytest_linearity.plugin.session import SESSION, LinearitySession
-from pytest_linearity.report.results import Measured, scopes_of, series_of
+from pytest_linearity.plugin.summary import write_summary
 from pytest_linearity.run.run import Run
-
-if TYPE_CHECKING:
-    from pytest_linearity.cli.output import Style
 
 
 class LinearityHooks:
@@ -173,20 +169,7 @@ class LinearityHooks:
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """The figures of every checkpoint that was measured."""
-        reported = [run for run in self._session.runs if run.reported]
-        if not reported or terminalreporter.verbosity < -1:
-            return
-        terminalreporter.write_sep("=", "linearity")
-        for number, run in enumerate(reported):
-            terminalreporter.write("\n" * (number > 0) + _figures(run, terminalreporter))
-            if run.compared:
-                terminalreporter.write(_comparison(run, terminalreporter))
-        for series in series_of(self._session.results):
-            terminalreporter.write("\n" + _series(series, terminalreporter))
-        for scopes in scopes_of(self._session.results):
-            terminalreporter.write("\n" + _scopes(scopes, terminalreporter))
-        for line in self._session.written.lines:
-            terminalreporter.write_line(line)
+        write_summary(self._session, terminalreporter)
 
 
 def _gate_line(runs: Sequence[Run]) -> str:
@@ -196,36 +179,3 @@ def _gate_line(runs: Sequence[Run]) -> str:
     several = f", {len(checkpoints)} checkpoints" if checkpoints else ""
     several += f", {len(scopes)} scopes" if scopes else ""
     return f"{first.config_name}{several}, r = {', '.join(map(str, first.config.radii))}"
-
-
-def _figures(run: Run, reporter: pytest.TerminalReporter) -> str:
-    from pytest_linearity.report.terminal.report import render
-
-    return render(run.report, run.name, footer="\n".join(run.provenance()), **_style(reporter))
-
-
-def _comparison(run: Run, reporter: pytest.TerminalReporter) -> str:
-    from pytest_linearity.report.terminal.regression import render_comparison
-
-    if run.regression is None or run.baseline is None:
-        return ""
-    title = f"{run.name} against {run.baseline.name}"
-    return "\n" + render_comparison(run.regression, title, **_style(reporter))
-
-
-def _series(series: Sequence[Measured], reporter: pytest.TerminalReporter) -> str:
-    from pytest_linearity.report.terminal.series import render_series
-
-    return render_series(series, **_style(reporter))
-
-
-def _scopes(scopes: Sequence[Measured], reporter: pytest.TerminalReporter) -> str:
-    from pytest_linearity.report.terminal.scopes import render_scopes
-
-    return render_scopes(scopes, **_style(reporter))
-
-
-def _style(reporter: pytest.TerminalReporter) -> Style:
-    writer = reporter.config.get_terminal_writer()
-    encoding = sys.stdout.encoding or "utf-8"
-    return {"width": writer.fullwidth, "color": writer.hasmarkup, "encoding": encoding}

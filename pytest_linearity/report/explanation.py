@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pytest_linearity.report import text
+from pytest_linearity.verdict import numbers
 
 if TYPE_CHECKING:
     from pytest_linearity.report.results import Measured
@@ -35,7 +35,7 @@ def explanation(report: Report) -> list[str]:
 def _refined(report: Report) -> str:
     found = report.refined
     if found is not None:
-        low, high = text.tick(found.linearity_radius), text.tick(found.first_failing)
+        low, high = numbers.tick(found.linearity_radius), numbers.tick(found.first_failing)
         return f"refined linearity radius {low} (fails at {high})"
     if report.radii[-1].complies:
         return "no refined linearity radius: the largest radius complies"
@@ -44,12 +44,12 @@ def _refined(report: Report) -> str:
 
 def _curvature(report: Report, found: CurvatureFigures) -> str:
     mean, std = found.mean_curvature_ratio, found.std_curvature_ratio
-    ratio = f"curvature ratio {text.spread(mean, std)}"
+    ratio = f"curvature ratio {numbers.spread(mean, std)}"
     if not mean:
         return f"{ratio}: no crossing of the limit predicted"
-    limit = text.limit(report.config["relerr_threshold"])
+    limit = numbers.limit(report.config["relerr_threshold"])
     crossing = found.predicted_crossing_radius
-    crosses = "-" if crossing is None else text.tick(crossing)
+    crosses = "-" if crossing is None else numbers.tick(crossing)
     return (
         f"{ratio}: relative error {limit} predicted at r = {crosses}; "
         f"{_met(decisive(report), found)}"
@@ -61,7 +61,7 @@ def _met(figures: RadiusFigures, found: CurvatureFigures) -> str:
     predicted = found.predicted[str(figures.radius)]
     quotient = predicted.measured_over_predicted
     beside = (
-        f"at r = {text.tick(figures.radius)} measured {_error(figures.mean_relative_error)}, "
+        f"at r = {numbers.tick(figures.radius)} measured {_error(figures.mean_relative_error)}, "
         f"predicted {_error(predicted.relative_error)}"
     )
     if quotient is None:
@@ -79,7 +79,7 @@ def _met(figures: RadiusFigures, found: CurvatureFigures) -> str:
 def _layers(report: Report, layers: ProfileFigures) -> str:
     figures = decisive(report)
     errors = layers.radii[str(figures.radius)].relative_error
-    where = f"layer profile at r = {text.tick(figures.radius)}"
+    where = f"layer profile at r = {numbers.tick(figures.radius)}"
     final = errors[-1]
     if final is None:
         return f"{where}: relative error undefined after the last block"
@@ -112,8 +112,8 @@ def sampling_line(report: Report) -> str | None:
     if sampling is None or sampling.directions < 2:
         return None
     line = (
-        f"[ ] {text.percent(sampling.confidence)} interval of the mean over all directions, from "
-        f"{sampling.directions} of them{_rounds(sampling)}"
+        f"[ ] {numbers.percent(sampling.confidence)} interval of the mean over all directions, "
+        f"from {sampling.directions} of them{_rounds(sampling)}"
     )
     radii = _open(report)
     if radii:

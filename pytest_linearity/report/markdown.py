@@ -22,6 +22,7 @@ from pytest_linearity.report.results import (
     series_of,
     title,
 )
+from pytest_linearity.verdict import numbers
 from pytest_linearity.verdict.confidence import Interval
 from pytest_linearity.verdict.document import RadiusFigures
 from pytest_linearity.verdict.regression.compare import Regression
@@ -112,8 +113,8 @@ def _figures(result: Measured) -> str:
     routed = any(figures.routing_flips is not None for figures in radii)
     header = (
         f"radius {text.radius_unit(result.report)}".strip(),
-        f"relative error ≤ {text.limit(config['relerr_threshold'])}",
-        f"cosine similarity ≥ {text.limit(config['cos_threshold'])}",
+        f"relative error ≤ {numbers.limit(config['relerr_threshold'])}",
+        f"cosine similarity ≥ {numbers.limit(config['cos_threshold'])}",
         "noise floor",
         *(["routing flips"] if routed else []),
         *(escape(text.metric_heading(metric)) for metric in radii[0].metrics.values()),
@@ -188,7 +189,7 @@ def _series(series: Sequence[Measured]) -> str:
             *["" if result.step is None else str(result.step)] * stepped,
             escape(result.label or result.short),
             text.linearity_radius(result.report),
-            *(text.mean(figure_at(result, radius, mean_error)) for radius in radii),
+            *(numbers.mean(figure_at(result, radius, mean_error)) for radius in radii),
             "yes" if result.passed else "❌ no",
         ]
         for result in series
@@ -214,7 +215,7 @@ def _scopes(scopes: Sequence[Measured]) -> str:
             *text.scope_size(result.report),
             text.linearity_radius(result.report),
             *(
-                text.mean(figure_at(result, radius, metric))
+                numbers.mean(figure_at(result, radius, metric))
                 for metric in (mean_error, mean_cosine)
                 for radius in radii
             ),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from pytest_linearity.verdict import numbers
+
 if TYPE_CHECKING:
     from pytest_linearity.report.results import Measured
     from pytest_linearity.verdict.confidence import Interval
@@ -12,42 +14,11 @@ if TYPE_CHECKING:
     from pytest_linearity.verdict.regression.compare import RadiusRegression
 
 
-_LARGE = 1e6
-"""From here on digits behind the point say nothing."""
-
-
-def limit(value: float) -> str:
-    """A limit with two digits behind the point, or as many as it has."""
-    short = f"{value:.2f}"
-    return short if float(short) == value else f"{value:g}"
-
-
-def tick(radius: float) -> str:
-    """A radius at an axis, where there is room for three digits."""
-    return f"{float(f'{radius:.3g}'):g}"
-
-
-def mean(value: float | None) -> str:
-    """A mean in at most six letters; ``-`` where there is none."""
-    if value is None:
-        return "-"
-    if abs(value) >= 10:
-        return f"{value:.3g}"
-    return f"{value:.4f}" if value >= 0.001 or value <= 0 else f"{value:.0e}"
-
-
-def spread(value: float | None, deviation: float | None) -> str:
-    """A mean with its standard deviation; ``undefined`` where there is none."""
-    if value is None or deviation is None:
-        return "undefined"
-    return f"{value:{_spec(value)}} ± {deviation:{_spec(value)}}"
-
-
 def metric_limit(figures: MetricFigures) -> str:
     """What a metric's mean must keep; nothing where it does not gate."""
     if figures.limit is None:
         return ""
-    return f"{'≤' if figures.good == 'smaller' else '≥'} {limit(figures.limit)}"
+    return f"{'≤' if figures.good == 'smaller' else '≥'} {numbers.limit(figures.limit)}"
 
 
 def metric_heading(figures: MetricFigures) -> str:
@@ -55,40 +26,10 @@ def metric_heading(figures: MetricFigures) -> str:
     return f"{figures.label} {metric_limit(figures)}".rstrip()
 
 
-def against(value: float, limit: float, sign: str) -> str:
-    """`0.31 > 0.20`, with as many digits as it takes to tell the two apart."""
-    if abs(value) >= _LARGE:
-        return f"{value:.3g} {sign} {limit:.2f}"
-    for digits in range(2, 12):
-        if f"{value:.{digits}f}" != f"{limit:.{digits}f}":
-            break
-    return f"{value:.{digits}f} {sign} {limit:.{digits}f}"
-
-
-def percent(part: float) -> str:
-    """A confidence, as ``95%``."""
-    return f"{100 * part:.6g}%"
-
-
-def interval(ends: Interval) -> str:
-    """An interval, its ends as means are shown."""
-    low, high = (f"{end:{_spec(abs(end))}}" for end in ends)
-    return f"[{low}, {high}]"
-
-
-def interval_around(ends: Interval, limit: float) -> str:
-    """An interval, with as many digits as tell its ends from a limit."""
-    for digits in range(2, 12):
-        low, high, middle = (f"{value:.{digits}f}" for value in (*ends, limit))
-        if middle not in (low, high):
-            break
-    return f"[{low}, {high}]"
-
-
 def figure(value: float | None, deviation: float | None, ends: Interval | None) -> str:
     """A mean with its standard deviation, and below it the interval that it lies in."""
-    shown = spread(value, deviation)
-    return shown if ends is None else f"{shown}\n{interval(ends)}"
+    shown = numbers.spread(value, deviation)
+    return shown if ends is None else f"{shown}\n{numbers.interval(ends)}"
 
 
 def noise(floor: float | None) -> str:
@@ -188,8 +129,8 @@ def regression_cells(entry: RadiusRegression) -> list[str]:
     interval = entry.interval
     return [
         str(entry.radius),
-        mean(entry.baseline),
-        mean(entry.current),
+        numbers.mean(entry.baseline),
+        numbers.mean(entry.current),
         "-" if entry.growth is None else f"{100 * entry.growth:+.3g}%",
         "-" if interval is None else f"[{interval[0]:.2g}, {interval[1]:.2g}]",
         entry.status,
@@ -203,8 +144,3 @@ def subject(report: Report) -> str:
         f"{checkpoint['path']}: {checkpoint['architecture']}, "
         f"{checkpoint['parameters']:,} parameters, {checkpoint['dtype']}"
     )
-
-
-def _spec(value: float) -> str:
-    """Four digits behind the point, unless they would be zeros."""
-    return ".4f" if value >= 0.001 or value <= 0 else ".1e"

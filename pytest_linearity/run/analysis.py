@@ -43,9 +43,8 @@ from pytest_linearity.run.store.journal import Journal
 from pytest_linearity.verdict.document import Report
 from pytest_linearity.verdict.findings import Findings
 from pytest_linearity.verdict.judge import judge
-from pytest_linearity.verdict.limits import limits_of
+from pytest_linearity.verdict.limits import certainty_of, limits_of
 from pytest_linearity.verdict.radius import judge_radii
-from pytest_linearity.verdict.standing import certainty_of
 
 
 def analyze(config: Config, *, progress: Progress | None = None) -> Report:

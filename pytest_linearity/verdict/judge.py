@@ -13,9 +13,8 @@ from pytest_linearity.numerics.directions.kinds import RANDOM, rows_by_kind
 from pytest_linearity.numerics.measurement.radius_unit import absolute_radius, relative_radius
 from pytest_linearity.verdict.diagnosis import diagnosis
 from pytest_linearity.verdict.document import RadiusFigures, Report, SamplingFigures
-from pytest_linearity.verdict.limits import limits_of
+from pytest_linearity.verdict.limits import certainty_of, limits_of
 from pytest_linearity.verdict.radius import judge_radii
-from pytest_linearity.verdict.standing import certainty_of
 
 if TYPE_CHECKING:
     from pytest_linearity.config.config import Config

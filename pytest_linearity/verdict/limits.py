@@ -1,10 +1,11 @@
-"""The limits of a run, and whether rounding leaves a verdict about them open."""
+"""The limits and the certainty that a config sets."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from pytest_linearity.numerics.measurement.limits import Limits
+from pytest_linearity.verdict.standing import Certainty
 
 if TYPE_CHECKING:
     from pytest_linearity.config.config import Config
@@ -13,3 +14,8 @@ if TYPE_CHECKING:
 def limits_of(config: Config) -> Limits:
     """The limits that a config sets."""
     return Limits(config.relerr_threshold, config.cos_threshold, config.metric_limits)
+
+
+def certainty_of(config: Config) -> Certainty:
+    """How sure a config wants the verdict to be."""
+    return Certainty(config.confidence, config.looks.level, config.verdict == "confident")

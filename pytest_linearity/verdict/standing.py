@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from pytest_linearity.numerics.metrics.metric import Side
-from pytest_linearity.report import text
+from pytest_linearity.verdict import numbers
 from pytest_linearity.verdict.confidence import Interval, mean_interval
-
-if TYPE_CHECKING:
-    from pytest_linearity.config.config import Config
 
 
 @dataclass(frozen=True)
@@ -72,16 +68,17 @@ def standing(
     if mean is None or limit is None:
         return Standing()
     broken = mean > limit if good == "smaller" else mean < limit
-    reason = f"mean {label} {text.against(mean, limit, '>' if good == 'smaller' else '<')}"
+    reason = f"mean {label} {numbers.against(mean, limit, '>' if good == 'smaller' else '<')}"
     if interval is None or certainty is None:
         return Standing(reason if broken else None)
     low, high = interval
     beyond = low > limit if good == "smaller" else high < limit
     within = high <= limit if good == "smaller" else low >= limit
-    said = f"{text.percent(certainty.confidence)} interval {text.interval_around(interval, limit)}"
+    confidence = numbers.percent(certainty.confidence)
+    said = f"{confidence} interval {numbers.interval_around(interval, limit)}"
     if not beyond and not within:
         if certainty.required:
-            apart = f"mean {label} {text.against(mean, limit, 'from')}"
+            apart = f"mean {label} {numbers.against(mean, limit, 'from')}"
             return Standing(f"more directions are needed to tell {apart}", said)
         return Standing(reason if broken else None, said)
     if broken and certainty.required:
@@ -111,8 +108,3 @@ def why(standings: Iterable[Standing], certainty: Certainty | None, sure: bool) 
         doubt = one.doubt if required or not one.doubt else f"inconclusive: {one.doubt}"
         found.append(f"{one.reason} ({doubt})" if doubt and not sure else one.reason)
     return ", ".join(found) or None
-
-
-def certainty_of(config: Config) -> Certainty:
-    """How sure a config wants the verdict to be."""
-    return Certainty(config.confidence, config.looks.level, config.verdict == "confident")

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from pytest_linearity.report import text
 from pytest_linearity.report.plot.palette import BAD
+from pytest_linearity.verdict import numbers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,7 +35,7 @@ def radius_axis(axes: Axes, radii: Sequence[float]) -> None:
     axes.set_xlim(*log_range(radii))
     axes.set_xlabel("radius r")
     named = spaced_out(radii)
-    axes.set_xticks(named, [text.tick(radius) for radius in named])
+    axes.set_xticks(named, [numbers.tick(radius) for radius in named])
     axes.set_xticks([radius for radius in radii if radius not in named], minor=True)
     axes.tick_params("x", which="minor", labelbottom=False)
 

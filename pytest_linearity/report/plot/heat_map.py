@@ -12,6 +12,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from pytest_linearity.report import text
 from pytest_linearity.report.plot.axes import shorten
 from pytest_linearity.report.plot.palette import BAD, Palette
+from pytest_linearity.verdict import numbers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -59,7 +60,7 @@ def draw_profile(
     fields.set(edgecolor=palette.paper if blocks <= _NAMED else "face", linewidth=0.6)
     if blocks <= _SPELLED:
         _spell(axes, rows, norm, fields.get_cmap())
-    axes.set_yticks(range(len(radii)), [text.tick(radius) for radius in radii])
+    axes.set_yticks(range(len(radii)), [numbers.tick(radius) for radius in radii])
     unit = text.radius_unit(report)
     axes.set_ylabel(f"radius r {unit}".rstrip())
     every = -(-blocks // _NAMED)

@@ -17,6 +17,7 @@ from pytest_linearity.report.plot.axes import (
 )
 from pytest_linearity.report.plot.crossing import draw_crossing
 from pytest_linearity.report.plot.palette import BAD, GOOD, RAMP, Palette
+from pytest_linearity.verdict import numbers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -62,7 +63,7 @@ def draw_errors(axes: Axes, report: Report, palette: Palette, among: Sequence[Re
     limit = report.config["relerr_threshold"]
     seen = [end for found in among or (report,) for end in _error_ends(found)]
     bottom, _ = error_axis(axes, seen, limit)
-    axes.set_title(f"relative error ε ≤ {text.limit(limit)}")
+    axes.set_title(f"relative error ε ≤ {numbers.limit(limit)}")
     floors = [(f.radius, f.noise_floor) for f in report.radii if f.noise_floor]
     if floors:
         hidden = max(floor for _, floor in floors) < bottom
@@ -88,7 +89,7 @@ def draw_cosines(
     limit = report.config["cos_threshold"]
     seen = [end for found in among or (report,) for end in _cosine_ends(found)]
     cosine_axis(axes, seen, limit)
-    axes.set_title(f"cosine similarity c ≥ {text.limit(limit)}")
+    axes.set_title(f"cosine similarity c ≥ {numbers.limit(limit)}")
     points = _cosine_points(report)
     _draw_points(axes, points, palette, lowest=-1.0, highest=1.0, undefined_at=0.05)
     _draw_kinds(axes, report, _kind_cosine)

@@ -12,6 +12,7 @@ from pytest_linearity.report.plot.axes import cosine_axis, error_axis, radius_ax
 from pytest_linearity.report.plot.palette import BAD, Palette
 from pytest_linearity.report.results import figure_at, mean_cosine, mean_error, radii_of
 from pytest_linearity.report.terminal.scopes import heading, scope_name
+from pytest_linearity.verdict import numbers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,9 +39,9 @@ def draw_scopes(
     errors, cosines = figure.subplots(1, 2)
     config = scopes[0].report.config
     error_axis(errors, _draw(errors, scopes, mean_error, palette), config["relerr_threshold"])
-    errors.set_title(f"mean relative error ε ≤ {text.limit(config['relerr_threshold'])}")
+    errors.set_title(f"mean relative error ε ≤ {numbers.limit(config['relerr_threshold'])}")
     cosine_axis(cosines, _draw(cosines, scopes, mean_cosine, palette), config["cos_threshold"])
-    cosines.set_title(f"mean cosine similarity c ≥ {text.limit(config['cos_threshold'])}")
+    cosines.set_title(f"mean cosine similarity c ≥ {numbers.limit(config['cos_threshold'])}")
     for axes in (errors, cosines):
         radius_axis(axes, radii_of(scopes))
         if text.radius_unit(scopes[0].report):  # each scope has a norm of its own

@@ -10,7 +10,6 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from pytest_linearity.report import text
 from pytest_linearity.report.plot.axes import (
     cosine_axis,
     error_axis,
@@ -27,6 +26,7 @@ from pytest_linearity.report.results import (
     over_steps,
     radii_of,
 )
+from pytest_linearity.verdict import numbers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -75,7 +75,7 @@ def _draw_linearity_radius(
     axes.set_yscale("log")
     axes.set_ylim(bottom, top)
     named = spaced_out(radii)
-    axes.set_yticks(named, [text.tick(radius) for radius in named])
+    axes.set_yticks(named, [numbers.tick(radius) for radius in named])
     axes.set_yticks([], minor=True)
     axes.set_title("linearity radius")
     found = [result.report.linearity_radius for result in series]
@@ -117,7 +117,7 @@ def _draw_errors(
     limit = series[0].report.config["relerr_threshold"]
     means = _draw_metric(axes, series, places, palette, mean_error)
     error_axis(axes, means, limit)
-    axes.set_title(f"mean relative error ε ≤ {text.limit(limit)}")
+    axes.set_title(f"mean relative error ε ≤ {numbers.limit(limit)}")
     _explain(axes)
 
 
@@ -127,7 +127,7 @@ def _draw_cosines(
     limit = series[0].report.config["cos_threshold"]
     means = _draw_metric(axes, series, places, palette, mean_cosine)
     cosine_axis(axes, means, limit)
-    axes.set_title(f"mean cosine similarity c ≥ {text.limit(limit)}")
+    axes.set_title(f"mean cosine similarity c ≥ {numbers.limit(limit)}")
 
 
 def _explain(axes: Axes) -> None:
@@ -155,7 +155,7 @@ def _draw_metric(
             marker=_MARKERS[number % len(_MARKERS)],
             color=ramp(number / max(len(radii) - 1, 1)),
             markeredgecolor=palette.paper,
-            label=f"r = {text.tick(radius)}",
+            label=f"r = {numbers.tick(radius)}",
         )
     return drawn
 

@@ -7,8 +7,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from pytest_linearity.report import text
-from pytest_linearity.report.terminal.report import ASCII_BOX, SPELLED_OUT, draw
+from pytest_linearity.report.terminal.tables import ASCII_BOX, SPELLED_OUT, draw
+from pytest_linearity.verdict import numbers
 from pytest_linearity.verdict.regression.compare import RadiusRegression, Regression
 
 _STYLES = {"regressed": "bold red", "no worse": "green", "not compared": "yellow"}
@@ -63,8 +63,8 @@ def comparison_table(regression: Regression, *, ascii_only: bool = False) -> Tab
     for entry in regression.radii:
         table.add_row(
             str(entry.radius),
-            text.mean(entry.baseline),
-            text.mean(entry.current),
+            numbers.mean(entry.baseline),
+            numbers.mean(entry.current),
             _growth(entry),
             _interval(entry),
             Text(entry.status, style=_STYLES.get(entry.status, "")),

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.box import SIMPLE_HEAD, Box
-from rich.console import Console, Group, RenderableType
+from rich.box import SIMPLE_HEAD
+from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from pytest_linearity.report import text
 from pytest_linearity.report.explanation import explanation
+from pytest_linearity.report.terminal.tables import ASCII_BOX, SPELLED_OUT, draw
+from pytest_linearity.verdict import numbers
 from pytest_linearity.verdict.confidence import Interval
 from pytest_linearity.verdict.document import RadiusFigures, Report
 
-ASCII_BOX = Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
 _METRIC_WIDTH = 19
 """Width of a metric's column, with the space around it."""
 _STYLES = {"yes": "green", "no": "bold red", "no (allowed)": "yellow"}
-SPELLED_OUT = str.maketrans({"±": "+/-", "≤": "<=", "≥": ">="})
 
 
 def render(
@@ -63,10 +62,10 @@ def figures_table(report: Report, *, ascii_only: bool = False) -> Table:
     config = report.config
     spell = SPELLED_OUT if ascii_only else {}
     errors = _header(
-        "relative error", f"≤ {text.limit(config['relerr_threshold'])}".translate(spell)
+        "relative error", f"≤ {numbers.limit(config['relerr_threshold'])}".translate(spell)
     )
     cosines = _header(
-        "cosine similarity", f"≥ {text.limit(config['cos_threshold'])}".translate(spell)
+        "cosine similarity", f"≥ {numbers.limit(config['cos_threshold'])}".translate(spell)
     )
     table = Table(
         box=ASCII_BOX if ascii_only else SIMPLE_HEAD,
@@ -231,32 +230,3 @@ def _dim_below(cell: str, style: str = "") -> Text:
     """A cell whose second line stands back."""
     first, _, second = cell.partition("\n")
     return Text.assemble((first, style), *([("\n" + second, "dim")] if second else []))
-
-
-def draw(content: RenderableType, *, width: int = 80, color: bool = False) -> str:
-    """Anything that rich can show, as text without padding at the end of its lines.
-
-    Args:
-        content: What to show.
-        width: Columns of the terminal.
-        color: Whether it shows colours.
-    """
-    stream = io.StringIO()
-    console = Console(
-        file=stream,
-        width=width,
-        force_terminal=color,
-        force_jupyter=False,  # a notebook would be shown the text, and the caller get none
-        color_system="standard" if color else None,
-        no_color=not color,
-        highlight=False,
-        markup=False,
-        emoji=False,
-        legacy_windows=False,
-    )
-    console.print(content)
-    # Padding at the end of a line is of no use, and a nuisance in logs and documents.
-    lines = [line.rstrip() for line in stream.getvalue().splitlines()]
-    # Tables bring a blank line of their own on both sides: two of them are one too many.
-    kept = [line for line, before in zip(lines, ["-", *lines], strict=False) if line or before]
-    return "".join(f"{line}\n" for line in kept)

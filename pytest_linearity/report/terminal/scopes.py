@@ -11,7 +11,6 @@ from rich.text import Text
 
 from pytest_linearity.report import text
 from pytest_linearity.report.results import Measured, radii_of, title
-from pytest_linearity.report.terminal.report import ASCII_BOX, draw
 from pytest_linearity.report.terminal.series import (
     COLUMN,
     add_figure_columns,
@@ -19,6 +18,7 @@ from pytest_linearity.report.terminal.series import (
     notes,
     verdict_cells,
 )
+from pytest_linearity.report.terminal.tables import ASCII_BOX, draw
 
 _PARAMETERS = 12
 """Width of a number of parameters, with the space around it."""

@@ -9,7 +9,6 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from pytest_linearity.report import text
 from pytest_linearity.report.explanation import series_line
 from pytest_linearity.report.results import (
     Measured,
@@ -19,7 +18,8 @@ from pytest_linearity.report.results import (
     radii_of,
     title,
 )
-from pytest_linearity.report.terminal.report import ASCII_BOX, draw
+from pytest_linearity.report.terminal.tables import ASCII_BOX, draw
+from pytest_linearity.verdict import numbers
 
 COLUMN = 8
 """Width of a column of figures, with the space around it."""
@@ -86,7 +86,9 @@ def notes(results: Sequence[Measured], radii: Sequence[float], room: int) -> lis
     """Lines below such a table: radii that there is no room for, and verdicts in doubt."""
     lines = []
     if len(radii) > room:
-        lines.append(Text(f"radii below {text.tick(radii[-room])} are in the reports", style="dim"))
+        lines.append(
+            Text(f"radii below {numbers.tick(radii[-room])} are in the reports", style="dim")
+        )
     if doubts := series_line(results):
         lines.append(Text(doubts, style="yellow"))
     return lines
@@ -97,13 +99,13 @@ def add_figure_columns(table: Table, radii: Sequence[float], *, ascii_only: bool
     error, cosine = ("error", "cosine") if ascii_only else ("ε", "c")
     for metric in (error, cosine):
         for radius in radii:
-            table.add_column(f"{metric}\nr={text.tick(radius)}", justify="right")
+            table.add_column(f"{metric}\nr={numbers.tick(radius)}", justify="right")
 
 
 def figure_cells(result: Measured, radii: Sequence[float]) -> list[str]:
     """Those means."""
     return [
-        text.mean(figure_at(result, radius, metric))
+        numbers.mean(figure_at(result, radius, metric))
         for metric in (mean_error, mean_cosine)
         for radius in radii
     ]
@@ -122,7 +124,7 @@ def _radius(result: Measured) -> str:
     radius = result.report.linearity_radius
     if radius is None:
         return "none"
-    return str(radius) if len(str(radius)) < COLUMN else text.tick(radius)
+    return str(radius) if len(str(radius)) < COLUMN else numbers.tick(radius)
 
 
 def _steps_say_more(series: Sequence[Measured]) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from pytest_linearity.config.config import Config
-from pytest_linearity.report.results import Measured
+from pytest_linearity.report.results import Result
 from pytest_linearity.verdict.document import RadiusFigures, Report
 from pytest_linearity.verdict.regression.compare import RadiusRegression, Regression
 
@@ -68,17 +68,17 @@ def _undefined(radius: float) -> RadiusFigures:
     return RadiusFigures(radius, None, None, None, None, None, "float32", False, reason)
 
 
-def measured(*, name: str = "gate.yaml", label: str | None = None, **of_report: Any) -> Measured:
+def measured(*, name: str = "gate.yaml", label: str | None = None, **of_report: Any) -> Result:
     """A checkpoint that is the only one of its config."""
-    return Measured(name, label, None, report(**of_report))
+    return Result(name, label, None, report(**of_report))
 
 
 def series(
     steps: Sequence[int] = (100, 200, 300), *, name: str = "gate.yaml", **of_report: Any
-) -> list[Measured]:
+) -> list[Result]:
     """Checkpoints of one config; the error of each is larger by a third than the one before."""
     return [
-        Measured(
+        Result(
             name,
             f"checkpoint-{step}",
             step,
@@ -88,7 +88,7 @@ def series(
     ]
 
 
-def regressed(result: Measured) -> Measured:
+def regressed(result: Result) -> Result:
     """The result with a baseline that it is worse than."""
     entries = (
         RadiusRegression(0.1, "no worse", 0.031, 0.030, (-0.01, 0.02), 8, 0),

@@ -23,7 +23,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import stats
 
-from pytest_linearity.config.sampling import Looks
+from pytest_linearity.config.sampling import SamplingPlan
 from pytest_linearity.numerics.measurement.limits import Limits
 from pytest_linearity.verdict.confidence import mean_interval
 from pytest_linearity.verdict.radius import judge_radius
@@ -32,7 +32,7 @@ from pytest_linearity.verdict.standing import Certainty
 Draws = NDArray[np.float64]
 Draw = Callable[[np.random.Generator, tuple[int, int]], Draws]
 
-LOOKS = Looks.planned(2, 64, 0.95)
+LOOKS = SamplingPlan.planned(2, 64, 0.95)
 LIMITS = Limits(relative_error=0.2, cosine_similarity=0.95)
 ERROR_SPREAD, COSINE_SPREAD = 0.195, 0.48
 GATES = 300
@@ -88,7 +88,7 @@ class TestInterval:
 
     def test_a_level_that_was_rounded_to_one(self) -> None:
         """An interval without ends could not be written as JSON."""
-        looks = Looks.planned(2, 64, math.nextafter(1, 0))
+        looks = SamplingPlan.planned(2, 64, math.nextafter(1, 0))
         assert looks.level == 1
         low, high = mean_interval([1.0, 2.0], looks.level) or (0, 0)
         assert -1e18 < low < -1e12 < 1e12 < high < 1e18

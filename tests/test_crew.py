@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from pytest_linearity.errors import CheckpointError, ConfigError, LinearityError, RanksError
-from pytest_linearity.numerics.ranks import Solo, share, together
+from pytest_linearity.numerics.ranks import SingleProcess, on_all_ranks, shard
 from pytest_linearity.run.ranks.place import Place
 from pytest_linearity.run.store.packing import pack, unpack
 
@@ -27,16 +27,16 @@ class FakeCrew:
         found.insert(self.rank, unpack(pack(value)))
         return found
 
-    def own(self, device: torch.device) -> torch.device:
+    def local_device(self, device: torch.device) -> torch.device:
         return device
 
 
 class TestCrew:
     def test_directions_are_shared_the_same_way_in_every_pass(self) -> None:
-        crews = [FakeCrew(rank, [None, None]) for rank in range(3)]
-        assert [share(crew, range(7)) for crew in crews] == [(0, 3, 6), (1, 4), (2, 5)]
-        assert [share(crew, [4, 5]) for crew in crews] == [(), (4,), (5,)]
-        assert share(Solo(), [4, 5]) == (4, 5)
+        groups = [FakeCrew(rank, [None, None]) for rank in range(3)]
+        assert [shard(group, range(7)) for group in groups] == [(0, 3, 6), (1, 4), (2, 5)]
+        assert [shard(group, [4, 5]) for group in groups] == [(), (4,), (5,)]
+        assert shard(SingleProcess(), [4, 5]) == (4, 5)
 
     def test_what_fails_on_one_rank_fails_on_all(self) -> None:
         def fails() -> None:
@@ -44,23 +44,23 @@ class TestCrew:
 
         told = {"failed": ("CheckpointError", "x: it is broken")}
         with pytest.raises(CheckpointError, match=r"^rank 1 on b: x: it is broken$"):
-            together(FakeCrew(0, [told]), "loading", lambda: 1)
+            on_all_ranks(FakeCrew(0, [told]), "loading", lambda: 1)
         with pytest.raises(CheckpointError, match=r"^x: it is broken$"):
-            together(FakeCrew(1, [{"done": 1}]), "loading", fails)
+            on_all_ranks(FakeCrew(1, [{"done": 1}]), "loading", fails)
         with pytest.raises(CheckpointError, match=r"^x: it is broken$"):
-            together(FakeCrew(0, [told]), "loading", fails)
+            on_all_ranks(FakeCrew(0, [told]), "loading", fails)
 
     def test_the_first_of_several_faults_is_raised_everywhere(self) -> None:
         def fails() -> None:
             raise ConfigError("y")
 
         with pytest.raises(CheckpointError, match=r"^x$"):
-            together(FakeCrew(1, [{"failed": ("CheckpointError", "x")}]), "loading", fails)
+            on_all_ranks(FakeCrew(1, [{"failed": ("CheckpointError", "x")}]), "loading", fails)
 
     def test_a_bug_of_another_rank_is_no_mistake_of_the_user(self) -> None:
         told = {"failed": ("RuntimeError", "ValueError: no (a.py:1)")}
         with pytest.raises(RuntimeError, match=r"^rank 1 on b: ValueError: no \(a\.py:1\)$") as e:
-            together(FakeCrew(0, [told]), "measuring", lambda: 1)
+            on_all_ranks(FakeCrew(0, [told]), "measuring", lambda: 1)
         assert not isinstance(e.value, LinearityError)
 
     def test_what_is_packed_is_unpacked_bit_by_bit_or_not_at_all(self) -> None:

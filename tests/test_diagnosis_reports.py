@@ -21,7 +21,7 @@ from pytest_linearity.report.html.page import html
 from pytest_linearity.report.json import load_schema
 from pytest_linearity.report.junit import verdict_properties
 from pytest_linearity.report.markdown import markdown
-from pytest_linearity.report.results import Measured
+from pytest_linearity.report.results import Result
 from pytest_linearity.report.terminal.report import render
 from pytest_linearity.verdict.diagnosis import diagnosis
 from pytest_linearity.verdict.document import Report
@@ -208,7 +208,7 @@ class TestForms:
         render(report(), "gate.yaml", encoding="ascii").encode("ascii")
 
     def test_markdown_html_and_junit(self) -> None:
-        result = Measured("gate.yaml", None, None, report())
+        result = Result("gate.yaml", None, None, report())
         assert "- refined linearity radius 0.63 (fails at 0.65)" in markdown([result])
         page = html([result])
         assert "<li>refined linearity radius 0.63 (fails at 0.65)</li>" in page
@@ -220,7 +220,7 @@ class TestForms:
         found = report()
         assert found.layers is not None
         hostile = replace(found.layers, names=(*NAMES[:2], reports.HOSTILE, "$x_1$"))
-        result = Measured("gate.yaml", None, None, replace(found, layers=hostile))
+        result = Result("gate.yaml", None, None, replace(found, layers=hostile))
         assert "<script" not in html([result])
         assert "<script" not in markdown([result])
 

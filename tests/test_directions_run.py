@@ -25,7 +25,7 @@ from pytest_linearity.report.json import load_schema
 from pytest_linearity.report.junit import radius_properties
 from pytest_linearity.report.markdown import markdown
 from pytest_linearity.report.plot import drawn_report
-from pytest_linearity.report.results import Measured
+from pytest_linearity.report.results import Result
 from pytest_linearity.report.terminal.report import render
 from pytest_linearity.run.analysis import Analysis, analyze
 from pytest_linearity.verdict.document import RadiusFigures, Report
@@ -237,7 +237,7 @@ class TestRoundingOfOneKind:
 
 class TestReports:
     def test_show_each_kind(self, several: Analysis) -> None:
-        result = Measured("gate.yaml", None, None, several.report)
+        result = Result("gate.yaml", None, None, several.report)
         terminal, page = render(several.report, "t"), html([result])
         drawing = drawn_report(several.report, "d", prefix="p")
         for text in (terminal, drawing, markdown([result]).replace("\\", ""), page):
@@ -250,7 +250,7 @@ class TestReports:
 
     def test_show_nothing_new_for_one_kind(self, several: Analysis) -> None:
         alone = analyze(Config(**{**several.config.to_dict(), "directions": "gaussian"}))
-        result = Measured("gate.yaml", None, None, alone)
+        result = Result("gate.yaml", None, None, alone)
         for text in (render(alone, "t"), markdown([result]).split("<details>")[0]):
             assert "gaussian" not in text
         assert not any("[" in name for name, _ in radius_properties(alone.radii[0]))

@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import pytest
 from conftest import Once
 
-from pytest_linearity.report.results import Measured
+from pytest_linearity.report.results import Result
 
 ROOT = Path(__file__).parents[1]
 READING = ROOT / "examples" / "arithmetic" / "reading"
@@ -32,10 +32,10 @@ def script() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
-def results(script: ModuleType, once: Once) -> Sequence[Measured]:
+def results(script: ModuleType, once: Once) -> Sequence[Result]:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
-        found: Sequence[Measured] = once("reading", script.measure_all)
+        found: Sequence[Result] = once("reading", script.measure_all)
         return found
 
 
@@ -63,9 +63,7 @@ def agree(shown: str, measured: str) -> bool:
 
 
 @pytest.mark.parametrize("name", BLOCKS)
-def test_every_number_is_measured(
-    name: str, script: ModuleType, results: Sequence[Measured]
-) -> None:
+def test_every_number_is_measured(name: str, script: ModuleType, results: Sequence[Result]) -> None:
     fresh = script.blocks_of(results)
     assert fresh.keys() == set(BLOCKS)
     said, measured = shown(name), fresh[name]
@@ -75,7 +73,7 @@ def test_every_number_is_measured(
     assert [pair for pair in pairs if not agree(*pair)] == []
 
 
-def test_what_the_text_says_of_them(results: Sequence[Measured]) -> None:
+def test_what_the_text_says_of_them(results: Sequence[Result]) -> None:
     healthy, anomalous = (result.report for result in results)
     assert (healthy.passed, anomalous.passed) == (True, False)
     for report in (healthy, anomalous):
@@ -106,7 +104,7 @@ def test_what_the_text_says_of_them(results: Sequence[Measured]) -> None:
 
 
 def test_the_pictures_are_small_and_named(
-    script: ModuleType, results: Sequence[Measured], tmp_path: Path
+    script: ModuleType, results: Sequence[Result], tmp_path: Path
 ) -> None:
     script.draw(results, tmp_path)
     drawn = sorted(path.name for path in tmp_path.iterdir())

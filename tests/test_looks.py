@@ -8,7 +8,7 @@ import pytest
 from configs import refusal, write
 
 from pytest_linearity.config.config import Config, load_config
-from pytest_linearity.config.sampling import Looks
+from pytest_linearity.config.sampling import SamplingPlan
 
 MODEL = "model_name_or_path: ckpt\n"
 
@@ -25,36 +25,36 @@ class TestPlan:
         ],
     )
     def test_counts(self, least: int, most: int, counts: tuple[int, ...]) -> None:
-        assert Looks.planned(least, most, 0.95).counts == counts
+        assert SamplingPlan.planned(least, most, 0.95).counts == counts
 
     def test_one_look_has_the_stated_confidence(self) -> None:
-        assert Looks.planned(8, 8, 0.9).level == pytest.approx(0.9)
+        assert SamplingPlan.planned(8, 8, 0.9).level == pytest.approx(0.9)
 
     def test_several_share_the_rate_of_error(self) -> None:
-        looks = Looks.planned(2, 64, 0.95)
+        looks = SamplingPlan.planned(2, 64, 0.95)
         assert (1 - looks.level) * len(looks.counts) == pytest.approx(0.05)
 
     def test_looks_taken(self) -> None:
-        looks = Looks.planned(2, 64, 0.95)
-        assert looks.taken(7) == (2, 4, 7)
-        assert looks.taken(64) == looks.counts
-        assert looks.taken(0) == ()
+        looks = SamplingPlan.planned(2, 64, 0.95)
+        assert looks.counts_up_to(7) == (2, 4, 7)
+        assert looks.counts_up_to(64) == looks.counts
+        assert looks.counts_up_to(0) == ()
 
 
 class TestRounds:
     def test_each_direction_is_in_one_round(self) -> None:
-        looks = Looks.planned(2, 64, 0.95)
+        looks = SamplingPlan.planned(2, 64, 0.95)
         rounds = looks.rounds(["gaussian"] * 64)
         assert [len(ks) for ks in rounds] == [2, 2, 3, 6, 10, 18, 23]
         assert [k for ks in rounds for k in ks] == list(range(64))
 
     def test_random_kinds_grow_alike_and_fixed_ones_come_first(self) -> None:
         kinds = ["update", *["gaussian"] * 4, *["layerwise"] * 4, "-gradient"]
-        rounds = Looks.planned(2, 4, 0.95).rounds(kinds)
+        rounds = SamplingPlan.planned(2, 4, 0.95).rounds(kinds)
         assert rounds == [[0, 1, 2, 5, 6, 9], [3, 4, 7, 8]]
 
     def test_fixed_ones_alone_are_one_round(self) -> None:
-        assert Looks.planned(2, 64, 0.95).rounds(["update", "gradient"]) == [[0, 1]]
+        assert SamplingPlan.planned(2, 64, 0.95).rounds(["update", "gradient"]) == [[0, 1]]
 
 
 class TestConfig:
@@ -64,7 +64,7 @@ class TestConfig:
     def test_defaults(self, tmp_path: Path) -> None:
         config = self.read(tmp_path, "")
         assert (config.num_directions, config.confidence, config.verdict) == (8, 0.95, "mean")
-        assert config.looks == Looks((8,), 0.95)
+        assert config.sampling == SamplingPlan((8,), 0.95)
 
     @pytest.mark.parametrize(
         ("text", "found"),
@@ -78,12 +78,12 @@ class TestConfig:
     def test_a_range(self, tmp_path: Path, text: str, found: dict[str, int]) -> None:
         config = self.read(tmp_path, f"num_directions: {text}")
         assert config.num_directions == found == config.to_dict()["num_directions"]
-        assert (config.looks.counts[0], config.looks.most) == (found["min"], found["max"])
+        assert (config.sampling.counts[0], config.sampling.most) == (found["min"], found["max"])
 
     def test_overrides(self, tmp_path: Path) -> None:
         ends = ("num_directions.min=3", "num_directions.max=5")
         assert self.read(tmp_path, "", *ends).num_directions == {"min": 3, "max": 5}
-        assert self.read(tmp_path, "num_directions: 4", *ends).looks.counts == (3, 5)
+        assert self.read(tmp_path, "num_directions: 4", *ends).sampling.counts == (3, 5)
         given = self.read(tmp_path, "num_directions: {min: 2, max: 9}", "num_directions=4")
         assert given.num_directions == 4
         sure = self.read(tmp_path, "", "confidence=0.99", "verdict=confident")
@@ -123,4 +123,4 @@ class TestConfig:
 
     def test_a_confident_verdict_on_fixed_directions_needs_no_sample(self, tmp_path: Path) -> None:
         text = "verdict: confident\nnum_directions: 1\ndirections: gradient"
-        assert self.read(tmp_path, text).looks.most == 1
+        assert self.read(tmp_path, text).sampling.most == 1

@@ -16,7 +16,7 @@ from pytest_linearity.numerics.metrics.registry import GROUP
 from pytest_linearity.report.html.page import html
 from pytest_linearity.report.junit import radius_properties
 from pytest_linearity.report.markdown import markdown
-from pytest_linearity.report.results import Measured
+from pytest_linearity.report.results import Result
 from pytest_linearity.report.terminal.report import render
 from pytest_linearity.verdict.document import MetricFigures, Report
 from pytest_linearity.verdict.regression.compare import Regression, compare
@@ -110,7 +110,7 @@ class TestOtherForms:
     def test_labels_are_text_and_nothing_else(self) -> None:
         metric = {"own": figures(0.1, label=reports.HOSTILE)}
         report = with_metrics(reports.report((0.1,)), metric)
-        result = Measured("gate.yaml", None, None, report)
+        result = Result("gate.yaml", None, None, report)
         page = html([result])
         assert "<script" not in page
         summary = MarkdownIt("commonmark").enable("table").render(markdown([result]))

@@ -42,7 +42,7 @@ from pytest_linearity.plan.forward import TOKENS as TRIED
 from pytest_linearity.plan.forward import follow
 from pytest_linearity.plan.skeleton import skeleton
 from pytest_linearity.plan.subject import Subject
-from pytest_linearity.plan.workload import Batch, workload_of
+from pytest_linearity.plan.workload import BatchSize, workload_of
 
 STORED = 1000
 SIZES: dict[str, Any] = {
@@ -227,7 +227,7 @@ class TestWorkload:
     def test_what_all_share_is_no_part_of_a_batch(self) -> None:
         found = self.made(self.ALIKE, batch_size=2)
         assert found.prefix == 40
-        assert found.batches == (Batch(2, 1), Batch(1, 1))
+        assert found.batches == (BatchSize(2, 1), BatchSize(1, 1))
         assert found.tokens == 43
 
     @pytest.mark.parametrize("how", [{"shares": False}, {"share_prefix": False}])

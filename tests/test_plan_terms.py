@@ -20,7 +20,7 @@ from pytest_linearity.plan.memory import Holding, holding_of, looked_up, peak_of
 from pytest_linearity.plan.rehearsal import Use
 from pytest_linearity.plan.skeleton import skeleton
 from pytest_linearity.plan.stages import Stage, refinements, stages_of
-from pytest_linearity.plan.workload import Batch, Workload
+from pytest_linearity.plan.workload import BatchSize, Workload
 
 HIDDEN, MLP, VOCABULARY = 8, 12, 40
 CPU = torch.device("cpu")
@@ -32,7 +32,7 @@ of the head, see the last tokens alone."""
 LAST_TOKENS = BLOCK - KEYS_VALUES + HIDDEN * VOCABULARY
 LINEARS = 7 + 7 + 1
 
-BATCHES = (Batch(2, 40), Batch(1, 34))
+BATCHES = (BatchSize(2, 40), BatchSize(1, 34))
 TOKENS, PROMPTS = 114, 3
 WORKLOAD = Workload(BATCHES, prefix=0, padded=False, assumed=True)
 SHARED = replace(WORKLOAD, prefix=51)
@@ -181,7 +181,7 @@ def test_time_of_what_comes_before_the_first_parameter_in_scope(forward: Forward
 
 def test_long_batches_take_longer(forward: Forward, full: frozenset[str]) -> None:
     """Tried on 256 tokens."""
-    long = replace(WORKLOAD, batches=(Batch(4, 512),))
+    long = replace(WORKLOAD, batches=(BatchSize(4, 512),))
     assert seconds("plain", forward, full, workload=long) == pytest.approx(7 * 4 * 2)
 
 
@@ -243,12 +243,12 @@ class TestMemory:
         assert looked_up(10**9, 2 * rows + 1, 16) == 3 * rows * 16 * 4
 
     def peak(self, model: nn.Module, forward: Forward, stage: Stage, workload: Workload) -> int:
-        holding = holding_of(model, Batch(2, 40))
+        holding = holding_of(model, BatchSize(2, 40))
         return peak_of(stage, forward, holding, workload, CPU, 1000)
 
     def test_derivatives_and_slices_come_on_top(self, model: nn.Module, forward: Forward) -> None:
         """Of all batches, while the evaluations under way are those of a round."""
-        holding = holding_of(model, Batch(2, 40))
+        holding = holding_of(model, BatchSize(2, 40))
         found = peak_of(STAGE, forward, holding, WORKLOAD, CPU, 1000)
         larger = peak_of(STAGE, forward, holding, WORKLOAD, CPU, 2000)
         assert larger - found == slices(torch.float32, CPU, 2000) - slices(torch.float32, CPU, 1000)
@@ -269,7 +269,7 @@ class TestMemory:
             Use("w", 80, HIDDEN, HIDDEN, Counter({20: held}), until)
             for held, until in ((1_000_000, 500_000), (2_000_000, 700_000))
         )
-        holding = Holding(Batch(2, 40), [plain], [dual])
+        holding = Holding(BatchSize(2, 40), [plain], [dual])
         held = 7 * 1_000_000 + 2 * 2_000_000 + 9 * 80 * HIDDEN * 4
         expected = held * TOKENS / 80 + 700_000 + 2 * PROMPTS * VOCABULARY * 4
         found = peak_of(STAGE, forward, holding, WORKLOAD, CPU, 1000)
@@ -285,8 +285,8 @@ class TestMemory:
             num_attention_heads=2,
         )
         wide = skeleton(declared, trust_remote_code=False)
-        workload = replace(WORKLOAD, batches=(Batch(2, 2),))
-        found = peak_of(STAGE, follow(wide), holding_of(wide, Batch(2, 2)), workload, CPU, 1000)
+        workload = replace(WORKLOAD, batches=(BatchSize(2, 2),))
+        found = peak_of(STAGE, follow(wide), holding_of(wide, BatchSize(2, 2)), workload, CPU, 1000)
         logits = 2 * 40_000 * 4
         expected = 2 * logits * (1 + 2 * 3 + 2) + 2 * logits + slices(torch.float32, CPU, 1000)
         assert found == expected

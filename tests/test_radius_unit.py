@@ -25,7 +25,7 @@ from pytest_linearity.report.html.page import html
 from pytest_linearity.report.json import load_schema
 from pytest_linearity.report.junit import radius_properties
 from pytest_linearity.report.markdown import markdown
-from pytest_linearity.report.results import Measured
+from pytest_linearity.report.results import Result
 from pytest_linearity.report.terminal.report import render
 from pytest_linearity.run.analysis import analyze
 from pytest_linearity.verdict.document import Report
@@ -80,8 +80,8 @@ class TestRelativeRadii:
         unit = f"of norm {norm:.4g}"
         for show in (
             lambda report: render(report, "t"),
-            lambda report: markdown([Measured("t", None, None, report)]),
-            lambda report: html([Measured("t", None, None, report)]),
+            lambda report: markdown([Result("t", None, None, report)]),
+            lambda report: html([Result("t", None, None, report)]),
         ):
             assert unit in show(relative)
             assert "of norm" not in show(absolute)

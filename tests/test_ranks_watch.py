@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from pytest_linearity.run.ranks.liveness import Loss, Watch
+from pytest_linearity.run.ranks.liveness import Liveness, Loss
 
 
 class Linked:
@@ -21,9 +21,9 @@ class Linked:
     def __init__(self) -> None:
         self.lost: list[list[Loss]] = [[], []]
         listener = Listener(("127.0.0.1", 0), authkey=b"key")
-        self.first = Watch(0, 1, self.lost[0].append)
+        self.first = Liveness(0, 1, self.lost[0].append)
         self.first.listen(listener)
-        self.second = Watch(1, 1, self.lost[1].append)
+        self.second = Liveness(1, 1, self.lost[1].append)
         self.connection = Client(listener.address, authkey=b"key")
 
 
@@ -60,7 +60,7 @@ class TestWatch:
             kept: list[Connection[Any, Any]] = []
             accepting = threading.Thread(target=lambda: kept.append(listener.accept()))
             accepting.start()
-            watch = Watch(1, 1, lambda _: None)
+            watch = Liveness(1, 1, lambda _: None)
             watch.follow(Client(listener.address, authkey=b"key"))
             accepting.join()
             assert watch.await_loss(5) == Loss(0, "nothing was heard of it for 1 seconds")
@@ -112,7 +112,7 @@ class TestWatch:
             accepting = threading.Thread(target=lambda: kept.append(listener.accept()))
             accepting.start()
             told: list[Loss] = []
-            watch = Watch(1, 1, told.append)
+            watch = Liveness(1, 1, told.append)
             watch.follow(Client(listener.address, authkey=b"key"))
             accepting.join()
             leaving = threading.Thread(target=watch.leave, args=["over"])
@@ -126,11 +126,11 @@ class TestWatch:
     def test_a_stranger_is_not_let_in(self) -> None:
         """Whoever finds the port has to have the key."""
         with Listener(("127.0.0.1", 0), authkey=b"key") as listener:
-            watch = Watch(0, 1, lambda _: None)
+            watch = Liveness(0, 1, lambda _: None)
             watch.listen(listener)
             with pytest.raises((AuthenticationError, EOFError, OSError)):
                 Client(listener.address, authkey=b"other")
-            follower = Watch(1, 1, lambda _: None)
+            follower = Liveness(1, 1, lambda _: None)
             follower.follow(Client(listener.address, authkey=b"key"))
             assert watch.await_loss(1.0) is None
             leaving = threading.Thread(target=follower.leave, args=["over"])

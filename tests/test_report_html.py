@@ -10,7 +10,7 @@ import pytest
 from reports import HOSTILE, measured, regressed, series
 
 from pytest_linearity.report.html.page import html
-from pytest_linearity.report.results import Measured, Unmeasured
+from pytest_linearity.report.results import Failure, Result
 
 VOID = {"meta", "br", "hr", "img", "link", "input"}
 
@@ -53,19 +53,19 @@ class Page(HTMLParser):
 @pytest.fixture(scope="module")
 def hostile() -> str:
     """A page all of whose values try to break out."""
-    result = Measured(HOSTILE, HOSTILE, None, measured(path=HOSTILE, default_system=HOSTILE).report)
+    result = Result(HOSTILE, HOSTILE, None, measured(path=HOSTILE, default_system=HOSTILE).report)
     values: dict[str, Any] = {"summary": HOSTILE, HOSTILE: [HOSTILE]}
     values["rows"] = [{"dataset": HOSTILE, "row": 0, "tokens": 1, "hash": HOSTILE}]
     for part in (result.report.probes, result.report.checkpoint):
         part.update(values)  # type: ignore[attr-defined]
     object.__setattr__(result.report, "environment", values)
     object.__setattr__(result.report, "scope", values)
-    return html([result], [Unmeasured(HOSTILE, None, HOSTILE)])
+    return html([result], [Failure(HOSTILE, None, HOSTILE)])
 
 
 @pytest.fixture(scope="module")
 def several() -> str:
-    return html(series(), [Unmeasured("gate.yaml", "checkpoint-400", "cut short")])
+    return html(series(), [Failure("gate.yaml", "checkpoint-400", "cut short")])
 
 
 def test_one_checkpoint() -> None:
@@ -137,5 +137,5 @@ def test_nothing_from_outside_is_markup(hostile: str) -> None:
 
 
 def test_only_checkpoints_that_could_not_be_measured() -> None:
-    page = Page(html([], [Unmeasured("gate.yaml", "a", "cut short")]))
+    page = Page(html([], [Failure("gate.yaml", "a", "cut short")]))
     assert "not measured: cut short" in page.text

@@ -10,7 +10,7 @@ from reports import HOSTILE, measured, regressed, series
 
 from pytest_linearity.report.html.page import html
 from pytest_linearity.report.markdown import escape, markdown
-from pytest_linearity.report.results import Measured, Unmeasured
+from pytest_linearity.report.results import Failure, Result
 
 RENDER = MarkdownIt("commonmark").enable(["table", "strikethrough"]).render
 
@@ -112,7 +112,7 @@ def test_several_configs() -> None:
 
 
 def test_a_checkpoint_that_could_not_be_measured() -> None:
-    broken = Unmeasured("gate.yaml", "checkpoint-400", "model.safetensors: cut *short*")
+    broken = Failure("gate.yaml", "checkpoint-400", "model.safetensors: cut *short*")
     found = markdown(series((1, 2)), [broken])
     assert found.startswith("## ❌ linearity: 1 of 3 checkpoints fail")
     assert "### ❌ gate.yaml: checkpoint-400 could not be measured\n\nReason: model.s" in found
@@ -145,8 +145,8 @@ def test_text_from_outside_shows_as_it_is(text: str) -> None:
 
 
 def test_nothing_from_outside_is_markup() -> None:
-    result = Measured(HOSTILE, HOSTILE, None, measured(path=HOSTILE, default_system=HOSTILE).report)
-    html = RENDER(markdown([result], [Unmeasured(HOSTILE, None, HOSTILE)]))
+    result = Result(HOSTILE, HOSTILE, None, measured(path=HOSTILE, default_system=HOSTILE).report)
+    html = RENDER(markdown([result], [Failure(HOSTILE, None, HOSTILE)]))
     for tag in ("<script", "<em>", "<a ", "<code>b<"):
         assert tag not in html
     assert html.count("&lt;script&gt;") >= 5

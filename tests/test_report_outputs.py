@@ -9,7 +9,7 @@ from reports import measured, series
 
 from pytest_linearity.errors import ConfigError, LinearityError
 from pytest_linearity.report.outputs import Outputs, Written
-from pytest_linearity.report.results import Measured, Unmeasured
+from pytest_linearity.report.results import Failure, Result
 
 
 @pytest.fixture(autouse=True)
@@ -94,7 +94,7 @@ class TestWriting:
         assert not names(here)
 
     def test_nothing_could_be_measured(self, here: Path) -> None:
-        broken = Unmeasured("gate.yaml", None, "cut short")
+        broken = Failure("gate.yaml", None, "cut short")
         Outputs(Path("a.md"), Path("a.png"), Path("a.html")).write([], [broken])
         assert names(here) == {"a.md", "a.html"}
 
@@ -119,7 +119,7 @@ class TestWriting:
 
     def test_names_that_no_file_could_have(self, here: Path, undrawn: None) -> None:
         labels = ["../up", "a/b", "a b", "/"]
-        results = [Measured("gate.yaml", label, None, measured().report) for label in labels]
+        results = [Result("gate.yaml", label, None, measured().report) for label in labels]
         Outputs(plot=Path("p.svg")).write(results)
         assert names(here) == {
             "p.svg",

@@ -11,7 +11,7 @@ import pytest
 import reports
 
 from pytest_linearity.report.plot import plot_beside
-from pytest_linearity.report.results import Measured
+from pytest_linearity.report.results import Result
 from pytest_linearity.verdict.diagnosis_figures import (
     CurvatureFigures,
     LayerMeans,
@@ -51,7 +51,7 @@ def drawn(found: Report) -> Figure:
     return draw_report(found, PRINT)
 
 
-def beside(results: list[Measured], **keys: Any) -> Figure:
+def beside(results: list[Result], **keys: Any) -> Figure:
     from pytest_linearity.report.plot.beside import draw_beside
     from pytest_linearity.report.plot.palette import PRINT
 
@@ -65,9 +65,9 @@ def lines(axes: Axes) -> dict[str, list[tuple[float, float]]]:
     }
 
 
-def pair() -> list[Measured]:
-    mild = Measured("x", "mild", None, report(0.062, slope=0.031))
-    return [mild, Measured("x", "strong", None, report(0.62, slope=0.31))]
+def pair() -> list[Result]:
+    mild = Result("x", "mild", None, report(0.062, slope=0.031))
+    return [mild, Result("x", "strong", None, report(0.62, slope=0.31))]
 
 
 class TestCrossing:
@@ -149,7 +149,7 @@ class TestBeside:
         assert faint.layers is not None
         rows = {r: LayerMeans([1e-4, 1e-4], [1.0, 1.0]) for r in faint.layers.radii}
         results = [
-            Measured("x", "faint", None, replace(faint, layers=ProfileFigures(("a", "b"), rows))),
+            Result("x", "faint", None, replace(faint, layers=ProfileFigures(("a", "b"), rows))),
             pair()[1],
         ]
         figure = beside(results, rows=("layers",))
@@ -174,11 +174,11 @@ class TestBeside:
     def test_rows_that_are_asked_for(self) -> None:
         assert len(beside(pair(), rows=("relative_error",)).axes) == 2
         assert len(beside(pair()).axes) == 7
-        plain = [Measured("x", name, None, reports.report()) for name in "abc"]
+        plain = [Result("x", name, None, reports.report()) for name in "abc"]
         assert len(beside(plain).axes) == 6
 
     def test_one_without_a_profile_says_so(self, tmp_path: Path) -> None:
-        results = [pair()[0], Measured("x", "plain", None, reports.report((0.1, 2.0)))]
+        results = [pair()[0], Result("x", "plain", None, reports.report((0.1, 2.0)))]
         texts = {text.get_text() for axes in beside(results).axes for text in axes.texts}
         assert "no layer profile" in texts
         with warnings.catch_warnings():
@@ -186,6 +186,6 @@ class TestBeside:
             plot_beside(results, tmp_path / "plot.svg")
 
     def test_names_are_neither_markup_nor_mathematics(self, tmp_path: Path) -> None:
-        hostile = [Measured("x", name, None, report()) for name in ("$\\frac{$", reports.HOSTILE)]
+        hostile = [Result("x", name, None, report()) for name in ("$\\frac{$", reports.HOSTILE)]
         plot_beside(hostile, tmp_path / "plot.svg", title="$x_1$")
         assert "<script" not in (tmp_path / "plot.svg").read_text()

@@ -17,7 +17,7 @@ from ranked import ended, forked, largest_difference, ranks_of, report
 
 from pytest_linearity.cli import main
 from pytest_linearity.numerics.measurement.passes import Pass
-from pytest_linearity.run.store.journal import Journal
+from pytest_linearity.run.store.journal import JournalFolder
 
 GATE = "--linearity-config=gate.yaml"
 RESUME = "--linearity-resume=journal"
@@ -152,9 +152,9 @@ class Killing:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.after = 10**9
         self.rounds: list[tuple[object, ...]] = []
-        put, run_round = Journal.put, Pass._run_round
+        put, run_round = JournalFolder.put, Pass._run_round
 
-        def counted_put(journal: Journal, key: Any, found: Any) -> None:
+        def counted_put(journal: JournalFolder, key: Any, found: Any) -> None:
             put(journal, key, found)
             self.after -= 1
             if self.after <= 0:
@@ -164,7 +164,7 @@ class Killing:
             run_round(one, batches, ks, *rest)
             self.rounds.append((one._directions.scope, tuple(batches), tuple(ks), rest[0]))
 
-        monkeypatch.setattr(Journal, "put", counted_put)
+        monkeypatch.setattr(JournalFolder, "put", counted_put)
         monkeypatch.setattr(Pass, "_run_round", counted_round)
 
 

@@ -14,25 +14,25 @@ from hypothesis import strategies as st
 
 from pytest_linearity.config.config import load_config
 from pytest_linearity.numerics.scope.names import compact
-from pytest_linearity.numerics.scope.parse import WHOLE_WORDS, Part, parse_scope
+from pytest_linearity.numerics.scope.parse import WHOLE_WORDS, Term, parse_scope
 
 
 @pytest.mark.parametrize("word", WHOLE_WORDS)
 def test_single_words(word: str) -> None:
-    assert parse_scope(word).parts == (Part(word, word),)
+    assert parse_scope(word).parts == (Term(word, word),)
 
 
 @pytest.mark.parametrize(
     ("text", "part"),
     [
-        ("last_blocks:2", Part("last_blocks:2", "last_blocks", count=2)),
-        ("first_blocks:12", Part("first_blocks:12", "first_blocks", count=12)),
-        ("blocks:0-3", Part("blocks:0-3", "blocks", first=0, last=3)),
-        ("blocks:3-3", Part("blocks:3-3", "blocks", first=3, last=3)),
-        ("blocks:7", Part("blocks:7", "blocks", first=7, last=7)),
+        ("last_blocks:2", Term("last_blocks:2", "last_blocks", count=2)),
+        ("first_blocks:12", Term("first_blocks:12", "first_blocks", count=12)),
+        ("blocks:0-3", Term("blocks:0-3", "blocks", first=0, last=3)),
+        ("blocks:3-3", Term("blocks:3-3", "blocks", first=3, last=3)),
+        ("blocks:7", Term("blocks:7", "blocks", first=7, last=7)),
     ],
 )
-def test_blocks(text: str, part: Part) -> None:
+def test_blocks(text: str, part: Term) -> None:
     assert parse_scope(text).parts == (part,)
 
 

@@ -14,32 +14,26 @@ from pytest_linearity.report.outputs import Outputs
 from pytest_linearity.report.plot import plot_scopes
 from pytest_linearity.report.plot.palette import PRINT
 from pytest_linearity.report.plot.scopes import draw_scopes
-from pytest_linearity.report.results import (
-    Measured,
-    Unmeasured,
-    counted,
-    scopes_of,
-    series_of,
-)
+from pytest_linearity.report.results import Failure, Result, counted, scopes_of, series_of
 from pytest_linearity.report.terminal.scopes import render_scopes
 from pytest_linearity.report.terminal.series import render_series
 
 SIZES = {"full": 743808, "attention": 200000, "mlp": 500000}
 
 
-def scope(name: str, slope: float, label: str | None = None, size: int | None = None) -> Measured:
+def scope(name: str, slope: float, label: str | None = None, size: int | None = None) -> Result:
     found = report(slope=slope, param_scope=name)
     found = dataclasses.replace(found, scope={"parameters": size or SIZES.get(name, 1000)})
-    return Measured("gate.yaml", label, None, found, scope=name)
+    return Result("gate.yaml", label, None, found, scope=name)
 
 
 @pytest.fixture
-def scopes() -> list[Measured]:
+def scopes() -> list[Result]:
     """Of the third neither the radius 0.3 nor 1.0 complies."""
     return [scope("full", 0.1), scope("attention", 0.2), scope("mlp", 0.9)]
 
 
-def test_the_table(scopes: list[Measured]) -> None:
+def test_the_table(scopes: list[Result]) -> None:
     lines = render_scopes(scopes, width=120).splitlines()
     assert lines[0] == "gate.yaml: 3 scopes"
     assert lines[2].split() == ["linearity", *["ε"] * 3, *["c"] * 3]
@@ -50,20 +44,20 @@ def test_the_table(scopes: list[Measured]) -> None:
     assert rows[2][8:] == ["0.9943", "0.9490", "0.4330"]
 
 
-def test_a_narrow_terminal_shows_the_largest_radii(scopes: list[Measured]) -> None:
+def test_a_narrow_terminal_shows_the_largest_radii(scopes: list[Result]) -> None:
     text = render_scopes(scopes, width=80)
     assert "radii below" in text
     assert "r=1" in text
     assert all(len(line) <= 80 for line in text.splitlines())
 
 
-def test_ascii(scopes: list[Measured]) -> None:
+def test_ascii(scopes: list[Result]) -> None:
     text = render_scopes(scopes, width=120, encoding="ascii")
     assert text.isascii()
     assert "error" in text
 
 
-def test_without_sizes_the_columns_are_empty(scopes: list[Measured]) -> None:
+def test_without_sizes_the_columns_are_empty(scopes: list[Result]) -> None:
     bare = [dataclasses.replace(s, report=dataclasses.replace(s.report, scope={})) for s in scopes]
     rows = render_scopes(bare, width=120).splitlines()
     assert any(row.split()[:3] == ["full", "1.0", "yes"] for row in rows if row)
@@ -84,13 +78,13 @@ def test_groups() -> None:
     assert series_of(many[:2]) == []
 
 
-def test_what_is_counted(scopes: list[Measured]) -> None:
+def test_what_is_counted(scopes: list[Result]) -> None:
     assert counted(3, scopes) == "3 scopes"
     assert counted(3, series()) == "3 checkpoints"
     assert counted(1, [measured()]) == "1 checkpoint"
     many = [scope(s, 0.1, label) for label in ("a", "b") for s in ("full", "mlp")]
     assert counted(4, many) == "4 measurements"
-    lost = Unmeasured("gate.yaml", None, "it has none", "biases")
+    lost = Failure("gate.yaml", None, "it has none", "biases")
     assert counted(2, [scopes[0], lost]) == "2 scopes"
     assert lost.title == "gate.yaml: biases"
 
@@ -102,8 +96,8 @@ def test_a_series_of_one_scope_says_which() -> None:
     assert any(line.split()[:1] == ["checkpoint-2"] for line in lines)
 
 
-def test_markdown(scopes: list[Measured]) -> None:
-    text = markdown(scopes, [Unmeasured("gate.yaml", None, "there are none", "biases")])
+def test_markdown(scopes: list[Result]) -> None:
+    text = markdown(scopes, [Failure("gate.yaml", None, "there are none", "biases")])
     assert text.startswith("## ❌ linearity: 2 of 4 scopes fail")
     assert "### ❌ gate.yaml: biases could not be measured" in text
     assert "### gate.yaml: scopes" in text
@@ -124,7 +118,7 @@ def test_markdown_of_checkpoints_and_scopes() -> None:
         assert f"### {heading}\n" in text
 
 
-def test_the_page(scopes: list[Measured]) -> None:
+def test_the_page(scopes: list[Result]) -> None:
     page = html(scopes)
     assert "logits: 3 scopes</h1>" in page
     assert "<h2>gate.yaml: scopes</h2>" in page
@@ -146,7 +140,7 @@ def test_hostile_names_are_escaped() -> None:
     draw_scopes(pair, PRINT)
 
 
-def test_the_plot_has_a_line_for_each_scope(scopes: list[Measured]) -> None:
+def test_the_plot_has_a_line_for_each_scope(scopes: list[Result]) -> None:
     errors, cosines = draw_scopes(scopes, PRINT).axes
     lines = {line.get_label(): line for line in errors.get_lines()}
     assert list(lines["mlp (67.2% of all parameters)"].get_ydata()) == pytest.approx(
@@ -161,7 +155,7 @@ def test_the_plot_has_a_line_for_each_scope(scopes: list[Measured]) -> None:
     assert "limit" in lines
 
 
-def test_relative_radii_are_those_of_each_scopes_own_norm(scopes: list[Measured]) -> None:
+def test_relative_radii_are_those_of_each_scopes_own_norm(scopes: list[Result]) -> None:
     config = {**scopes[0].report.config, "radius_unit": "relative"}
     first = dataclasses.replace(
         scopes[0], report=dataclasses.replace(scopes[0].report, config=config)
@@ -176,7 +170,7 @@ def test_figures_that_are_not_defined_leave_no_point() -> None:
     assert [len(line.get_xdata()) for line in errors.get_lines()][:2] == [3, 2]
 
 
-def test_files(scopes: list[Measured], tmp_path: Path) -> None:
+def test_files(scopes: list[Result], tmp_path: Path) -> None:
     places = Outputs(plot=tmp_path / "p.svg").write(scopes).places
     assert [p.name for p in places] == ["p.svg", "p-full.svg", "p-attention.svg", "p-mlp.svg"]
     many = [scope(s, 0.1, label) for label in ("a", "b") for s in ("full", "mlp")]

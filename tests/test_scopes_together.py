@@ -26,9 +26,9 @@ from pytest_linearity.numerics.measurement.layers import LayerTaps
 from pytest_linearity.numerics.measurement.limits import Limits
 from pytest_linearity.numerics.measurement.measurement import Measurement
 from pytest_linearity.numerics.measurement.simultaneous import (
+    measure_together,
     run_jointly,
-    shared_progress,
-    together,
+    split_progress,
 )
 from pytest_linearity.numerics.metrics.registry import find_metric
 from pytest_linearity.numerics.precision import Arithmetic
@@ -94,7 +94,7 @@ def at_once(
     def measured(scope: str) -> Callable[[Engine], Measurement]:
         return lambda engine: measure(model, batches, chosen[scope], RADII, engine=jobs, **keys)
 
-    return together([measured(scope) for scope in chosen])
+    return measure_together([measured(scope) for scope in chosen])
 
 
 def assert_same(ours: Measurement, alone: Measurement, tolerance: float) -> None:
@@ -233,7 +233,7 @@ def test_scopes_in_different_arithmetic_share_what_they_can(
             model, batches, directions[scope], RADII, precision, engine=jobs
         )
 
-    exact, *coarse = together(
+    exact, *coarse = measure_together(
         [
             measured("full", "float64"),
             measured("attention", "float32"),
@@ -292,7 +292,7 @@ def test_memory_is_shared_out(
         members.append(jobs.members)
         raise Noted
 
-    outcomes = together([look, look, look])
+    outcomes = measure_together([look, look, look])
     assert members == [3, 2, 1]
     assert all(isinstance(outcome, Noted) for outcome in outcomes)
 
@@ -350,7 +350,7 @@ def test_one_that_cannot_be_calibrated_does_not_hold_the_others_up(
     def measured(engine: Engine) -> Measurement:
         return measure(model, batches, directions["full"], RADII, "float64", engine=jobs)
 
-    first, second = together([refused, measured])
+    first, second = measure_together([refused, measured])
     assert isinstance(first, MeasurementError)
     assert isinstance(second, Measurement)
 
@@ -406,7 +406,7 @@ def test_an_interrupt_unwinds_all_of_them(
     before = {name: parameter.clone() for name, parameter in model.named_parameters()}
     handler = signal.getsignal(signal.SIGTERM)
     with pytest.raises(KeyboardInterrupt):
-        together([measured("full"), measured("attention")])
+        measure_together([measured("full"), measured("attention")])
     assert sorted(ended) == ["attention", "full"]
     assert signal.getsignal(signal.SIGTERM) is handler
     for name, parameter in model.named_parameters():
@@ -416,14 +416,14 @@ def test_an_interrupt_unwinds_all_of_them(
 
 def test_progress_is_that_of_all() -> None:
     told: list[tuple[int, int]] = []
-    first, second = shared_progress(lambda done, total: told.append((done, total)), 2)
+    first, second = split_progress(lambda done, total: told.append((done, total)), 2)
     first(5, 10)
     second(1, 4)
     second(4, 4)
     first(2, 10)  # another pass begins: the bar does not go back
     first(10, 10)
     assert told == [(250, 1000), (375, 1000), (750, 1000), (750, 1000), (1000, 1000)]
-    assert shared_progress(None, 2) == [None, None]
+    assert split_progress(None, 2) == [None, None]
 
 
 def test_ranks_that_wait_for_each_other_measure_one_after_another(
@@ -432,5 +432,5 @@ def test_ranks_that_wait_for_each_other_measure_one_after_another(
     monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
     engines: list[Engine] = []
-    together([engines.append, engines.append])
+    measure_together([engines.append, engines.append])
     assert [type(jobs).__name__ for jobs in engines] == ["Alone", "Alone"]

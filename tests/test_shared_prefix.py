@@ -20,7 +20,7 @@ from pytest_linearity.numerics.lockstep.prefix import PrefixMismatch, SharedPref
 from pytest_linearity.numerics.lockstep.scheduler import Lockstep
 from pytest_linearity.numerics.measurement.jobs import Engine
 from pytest_linearity.numerics.measurement.measurement import Measurement
-from pytest_linearity.numerics.measurement.simultaneous import together
+from pytest_linearity.numerics.measurement.simultaneous import measure_together
 from pytest_linearity.numerics.precision import Arithmetic
 from pytest_linearity.numerics.scope.structure import transformer_blocks
 from pytest_linearity.probes.batches import make_batches
@@ -307,7 +307,7 @@ def test_several_scopes_at_once_share_the_prefix_too(name: str) -> None:
     def one(scope: str, engine: Engine) -> Measurement:
         return both.measure(shared=True, scope=scope, engine=engine)
 
-    found = together([partial(one, scope) for scope in scopes])
+    found = measure_together([partial(one, scope) for scope in scopes])
     assert both.sharing.prefix is not None
     assert both.sharing.prefix.skipped is None
     for scope, ours in zip(scopes, found, strict=True):

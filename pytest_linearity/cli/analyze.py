@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_linearity.errors import FINE, UNUSABLE
-from pytest_linearity.numerics.ranks import current, together
+from pytest_linearity.numerics.ranks import current, on_all_ranks
 
 if TYPE_CHECKING:
     from pytest_linearity.run.run import Run
@@ -66,7 +66,7 @@ def _analyze(options: argparse.Namespace) -> int:
     code = FINE
     measured = []
     runs: list[Run] = []
-    together(current(), "reading the config", lambda: runs.extend(_runs(options)))
+    on_all_ranks(current(), "reading the config", lambda: runs.extend(_runs(options)))
     for run in runs:
         try:
             shown = render(run.report, run.name, footer="\n".join(run.provenance()), **style())

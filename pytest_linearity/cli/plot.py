@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_linearity.errors import FINE
 
 if TYPE_CHECKING:
-    from pytest_linearity.report.results import Measured
+    from pytest_linearity.report.results import Result
     from pytest_linearity.verdict.document import Report
 
 
@@ -69,20 +69,20 @@ def run(options: argparse.Namespace) -> int:
     return FINE
 
 
-def _named(reports: Sequence[Report], paths: Sequence[Path]) -> list[Measured]:
+def _named(reports: Sequence[Report], paths: Sequence[Path]) -> list[Result]:
     """The reports as results, each under a name that tells it from the others."""
-    from pytest_linearity.report.results import Measured
+    from pytest_linearity.report.results import Result
 
     names = [PurePath(report.checkpoint["path"]).name for report in reports]
     if len(set(names)) < len(names):
         names = [path.stem for path in paths]  # checkpoints of one name, from several runs
     return [
-        Measured(str(path), name, _step(name), report)
+        Result(str(path), name, _step(name), report)
         for path, name, report in zip(paths, names, reports, strict=True)
     ]
 
 
-def _in_order(results: list[Measured]) -> list[Measured]:
+def _in_order(results: list[Result]) -> list[Result]:
     """The results in the order of their training steps, where all are known."""
     from pytest_linearity.report.results import over_steps
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_linearity.config import values
-from pytest_linearity.config.sampling import Looks
+from pytest_linearity.config.sampling import SamplingPlan
 from pytest_linearity.config.values import Parser, parse_count, parse_directions, parse_scopes
 from pytest_linearity.errors import ConfigError, shown
 from pytest_linearity.numerics.directions.kinds import RANDOM, unreversed
@@ -204,7 +204,11 @@ class Config:
                 "base_model_name_or_path",
                 "is missing: the direction update needs the model that the checkpoint was made of",
             )
-        if self.verdict == "confident" and self.looks.most < 2 and {*RANDOM} & {*self.directions}:
+        if (
+            self.verdict == "confident"
+            and self.sampling.most < 2
+            and {*RANDOM} & {*self.directions}
+        ):
             raise self.error(
                 "verdict",
                 "confident needs an interval, which a single direction does not have: set "
@@ -246,12 +250,12 @@ class Config:
         return choose((*self.metrics, *(self.limits or ())), self.metric_source)
 
     @cached_property
-    def looks(self) -> Looks:
+    def sampling(self) -> SamplingPlan:
         """How many directions there are each time that the figures are looked at."""
         count = self.num_directions
         if isinstance(count, int):
-            return Looks.planned(count, count, self.confidence)
-        return Looks.planned(count["min"], count["max"], self.confidence)
+            return SamplingPlan.planned(count, count, self.confidence)
+        return SamplingPlan.planned(count["min"], count["max"], self.confidence)
 
     @property
     def follows_update(self) -> bool:

@@ -1,5 +1,6 @@
 """When to look at the figures, and what each look costs: directions drawn in rounds.
 
+A look is what statisticians call an interim analysis; a run of several is group-sequential.
 A mean that is looked at often, until it suits, is sooner or later on the wrong side of its limit.
 So the looks are planned beforehand, each at three quarters more directions than the one before (2,
 4, 7, 13, …), and the allowed rate of wrong intervals is shared among them in equal parts
@@ -28,7 +29,7 @@ _GROWTH = Fraction(7, 4)
 
 
 @dataclass(frozen=True)
-class Looks:
+class SamplingPlan:
     """The looks of a run, planned before the first."""
 
     counts: tuple[int, ...]
@@ -37,7 +38,7 @@ class Looks:
     """How often the intervals of all looks hold the true mean together."""
 
     @classmethod
-    def planned(cls, least: int, most: int, confidence: float) -> Looks:
+    def planned(cls, least: int, most: int, confidence: float) -> SamplingPlan:
         """Looks from the fewest to the most directions; a single one where these are the same."""
         counts = [least]
         while counts[-1] < most:
@@ -54,7 +55,7 @@ class Looks:
         """How many directions of each random kind there are at the last look."""
         return self.counts[-1]
 
-    def taken(self, directions: int) -> tuple[int, ...]:
+    def counts_up_to(self, directions: int) -> tuple[int, ...]:
         """How many directions there were at each look, up to so many; none for no directions."""
         earlier = [count for count in self.counts if count < directions]
         return (*earlier, directions) if directions else ()

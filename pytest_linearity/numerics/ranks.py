@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Crew(Protocol):
+class ProcessGroup(Protocol):
     """The ranks of one run, seen by one of them."""
 
     rank: int
@@ -41,7 +41,7 @@ class Crew(Protocol):
             LinearityError: If a rank has ended, or is somewhere else.
         """
 
-    def own(self, device: torch.device) -> torch.device:
+    def local_device(self, device: torch.device) -> torch.device:
         """The device of this rank, where all are told to use the same one.
 
         Raises:
@@ -49,7 +49,7 @@ class Crew(Protocol):
         """
 
 
-class Solo:
+class SingleProcess:
     """One process, as nearly always."""
 
     rank = 0
@@ -59,40 +59,40 @@ class Solo:
         """Its own value."""
         return [value]
 
-    def own(self, device: torch.device) -> torch.device:
+    def local_device(self, device: torch.device) -> torch.device:
         """Any device is its own."""
         return device
 
 
-_crew: Crew = Solo()
+_group: ProcessGroup = SingleProcess()
 
 
-def current() -> Crew:
-    """The crew that this process is in; like torch's process group, there is one at a time."""
-    return _crew
+def current() -> ProcessGroup:
+    """The group that this process is in; like torch's process group, there is one at a time."""
+    return _group
 
 
-def enter(crew: Crew) -> None:
-    """Make a crew the one that this process is in."""
-    global _crew
-    _crew = crew
+def enter(group: ProcessGroup) -> None:
+    """Make a group the one that this process is in."""
+    global _group
+    _group = group
 
 
-def alone(crew: Crew) -> bool:
+def is_single(group: ProcessGroup) -> bool:
     """Whether there is one rank."""
-    return len(crew.hosts) == 1
+    return len(group.hosts) == 1
 
 
-def share(crew: Crew, directions: Sequence[int]) -> tuple[int, ...]:
+def shard(group: ProcessGroup, directions: Sequence[int]) -> tuple[int, ...]:
     """The directions that this rank measures: the same ones in every pass."""
-    return tuple(k for k in directions if k % len(crew.hosts) == crew.rank)
+    return tuple(k for k in directions if k % len(group.hosts) == group.rank)
 
 
-def together(crew: Crew, about: str, do: Callable[[], T]) -> list[T]:
+def on_all_ranks(group: ProcessGroup, about: str, do: Callable[[], T]) -> list[T]:
     """Do something on every rank; where one fails, all fail alike.
 
     Args:
-        crew: The ranks.
+        group: The ranks.
         about: What is done, in words.
         do: Does it; returns plain data and tensors on the CPU.
 
@@ -104,7 +104,7 @@ def together(crew: Crew, about: str, do: Callable[[], T]) -> list[T]:
         RuntimeError: If it failed in any other way on another rank.
         Exception: What it raised here.
     """
-    if alone(crew):
+    if is_single(group):
         return [do()]
     failure: Exception | None = None
     value: Any = None
@@ -113,16 +113,16 @@ def together(crew: Crew, about: str, do: Callable[[], T]) -> list[T]:
     except Exception as error:
         failure = error
         value = {"failed": _told(error)}
-    values = crew.exchange(about, value)
+    values = group.exchange(about, value)
     failed = {rank: found["failed"] for rank, found in enumerate(values) if "failed" in found}
     if not failed:
         return [found["done"] for found in values]
     first = min(failed)
-    if failure is not None and (crew.rank == first or failed[crew.rank] == failed[first]):
+    if failure is not None and (group.rank == first or failed[group.rank] == failed[first]):
         raise failure
     kind, message = failed[first]
     if len(failed) < len(values) or kind == RuntimeError.__name__:
-        message = f"rank {first} on {crew.hosts[first]}: {message}"
+        message = f"rank {first} on {group.hosts[first]}: {message}"
     raise getattr(errors, kind, RuntimeError)(message)
 
 

@@ -11,9 +11,9 @@ import torch
 
 from pytest_linearity.numerics.calibration.trial import TAIL_CANDIDATES
 from pytest_linearity.numerics.lockstep.workers import largest_slice
-from pytest_linearity.plan.effort import Work, work_of
+from pytest_linearity.plan.effort import LayerWork, work_of
 from pytest_linearity.plan.forward import TOKENS, Forward
-from pytest_linearity.plan.workload import Batch
+from pytest_linearity.plan.workload import BatchSize
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -88,7 +88,7 @@ class Clock:
         return seconds
 
     def _round(
-        self, stage: Stage, workload: Workload, batches: Sequence[Batch], directions: int
+        self, stage: Stage, workload: Workload, batches: Sequence[BatchSize], directions: int
     ) -> float:
         entries = largest_slice(self.machine.device, stage.dtype)
         seconds = 0.0
@@ -97,7 +97,7 @@ class Clock:
             seconds += self._layer(stage, work, entries)
         beyond = self._beyond()
         plain, dual = 1 + directions * stage.radii * beyond, directions * stage.duals * beyond
-        forwards = [*batches, *([Batch(1, prefix)] if prefix else [])]
+        forwards = [*batches, *([BatchSize(1, prefix)] if prefix else [])]
         served = len(forwards) * len(self.forward.linears) * (plain + dual)
         seconds += served * self.machine.serving()
         for batch in forwards:
@@ -109,7 +109,7 @@ class Clock:
             seconds += directions * stage.radii * self.machine.figures(batch.prompts, vocabulary)
         return seconds
 
-    def _layer(self, stage: Stage, work: Work, entries: int) -> float:
+    def _layer(self, stage: Stage, work: LayerWork, entries: int) -> float:
         use, dtype = work.use, stage.dtype
         seconds = self._read(work.entries, dtype, entries)
         seconds += self._products(
@@ -148,7 +148,7 @@ class Clock:
         trunks = [self.forward.trunk(scope) / count for scope in self.scopes]
         return 1 - sum(trunks) / len(trunks)
 
-    def _batch(self, dtype: torch.dtype, batch: Batch, *, dual: bool) -> float:
+    def _batch(self, dtype: torch.dtype, batch: BatchSize, *, dual: bool) -> float:
         """Seconds of one forward of a batch, products left out."""
         length = min(batch.length, _MOST_TOKENS)
         prompts = max(1, min(batch.prompts, _MOST_TOKENS // length))

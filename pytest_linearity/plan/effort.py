@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pytest_linearity.numerics.lockstep.products import FEW_ROWS
 from pytest_linearity.plan.forward import Forward, Linear
 from pytest_linearity.plan.stages import Stage
-from pytest_linearity.plan.workload import Batch
+from pytest_linearity.plan.workload import BatchSize
 
 
 @dataclass(frozen=True)
-class Work:
+class LayerWork:
     """What one round does with one linear layer."""
 
     use: Linear
@@ -41,10 +41,10 @@ def work_of(
     stage: Stage,
     forward: Forward,
     scopes: Sequence[frozenset[str]],
-    batches: Sequence[Batch],
+    batches: Sequence[BatchSize],
     directions: int,
     prefix: int,
-) -> Iterator[Work]:
+) -> Iterator[LayerWork]:
     """The work of one round, layer by layer.
 
     Args:
@@ -67,7 +67,7 @@ def work_of(
         yield _work(stage, use, rows, along, moved)
 
 
-def _work(stage: Stage, use: Linear, rows: Sequence[float], along: int, moved: int) -> Work:
+def _work(stage: Stage, use: Linear, rows: Sequence[float], along: int, moved: int) -> LayerWork:
     """A JVP takes dx Wᵀ and x δᵀ, and one away from θ* its own primal as well."""
     primals = 1 + along * (stage.radii + 2 * stage.curvature)
     tangents = along * stage.duals
@@ -75,7 +75,9 @@ def _work(stage: Stage, use: Linear, rows: Sequence[float], along: int, moved: i
     if max(rows) <= FEW_ROWS:
         # All rows in one product with W, and with δ all of its direction's.
         stacked = total * (primals + tangents)
-        return Work(use, stacked, 1 + moved * stage.per_direction / (primals + tangents), 0, moved)
+        return LayerWork(
+            use, stacked, 1 + moved * stage.per_direction / (primals + tangents), 0, moved
+        )
     mean = max(1, total // len(rows))
     products = len(rows) * (primals + tangents + moved * stage.duals)
-    return Work(use, mean, products, moved * (stage.radii + 2 * stage.curvature), moved)
+    return LayerWork(use, mean, products, moved * (stage.radii + 2 * stage.curvature), moved)

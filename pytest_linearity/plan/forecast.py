@@ -18,7 +18,7 @@ from pytest_linearity.plan.machine import Machine
 from pytest_linearity.plan.memory import Holding, holding_of, looked_up, peak_of, slices
 from pytest_linearity.plan.skeleton import blocks_of, placed, skeleton
 from pytest_linearity.plan.stages import Stage, refinements, stages_of
-from pytest_linearity.plan.workload import Batch, Workload
+from pytest_linearity.plan.workload import BatchSize, Workload
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -135,7 +135,7 @@ class Planner:
         """
         subject, workload = self._subject, self._workload
         clock = self._clock() if timed else None
-        counts = sorted({self._config.looks.counts[0], self._config.looks.most})
+        counts = sorted({self._config.sampling.counts[0], self._config.sampling.most})
         narrow, wide = torch.float32, torch.float64
         ways = {
             "float32": [[narrow]],
@@ -219,7 +219,7 @@ class Planner:
         batch = max(self._workload.batches, key=lambda batch: batch.tokens)
         length = min(batch.length, _MOST_TOKENS)
         prompts = max(1, min(batch.prompts, _MOST_TOKENS // length))
-        return holding_of(self._sample(2), Batch(prompts, length))
+        return holding_of(self._sample(2), BatchSize(prompts, length))
 
     def _sample(self, blocks: int) -> torch.nn.Module:
         whole = blocks_of(self._subject.declared)

@@ -16,7 +16,7 @@ from pytest_linearity.numerics.precision import Arithmetic
 from pytest_linearity.plan.forward import Forward, rehearse
 from pytest_linearity.plan.rehearsal import Memory, Rehearsal, Use, block_size
 from pytest_linearity.plan.stages import Stage
-from pytest_linearity.plan.workload import Batch, Workload
+from pytest_linearity.plan.workload import BatchSize, Workload
 
 _FLOAT32 = torch.float32.itemsize
 
@@ -25,7 +25,7 @@ _FLOAT32 = torch.float32.itemsize
 class Holding:
     """What an evaluation of one batch holds from one linear layer to the next, in float32."""
 
-    batch: Batch
+    batch: BatchSize
     """The batch that was looked at."""
     plain: Sequence[Use]
     """Without a tangent."""
@@ -33,7 +33,7 @@ class Holding:
     """With one; without the primals that are the baseline's."""
 
 
-def holding_of(model: nn.Module, batch: Batch) -> Holding:
+def holding_of(model: nn.Module, batch: BatchSize) -> Holding:
     """Look at a forward of a skeleton without products."""
     device = next((b.device for b in model.buffers()), torch.device("cpu"))
 
@@ -95,7 +95,7 @@ def looked_up(tokens: int, vocabulary: int, width: int) -> int:
 def _suspended(
     stage: Stage,
     holding: Holding,
-    batches: Sequence[Batch],
+    batches: Sequence[BatchSize],
     directions: int,
     workload: Workload,
     vocabulary: int,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pytest_linearity.config.config import Config
-    from pytest_linearity.plan.workload import Batch, Workload
+    from pytest_linearity.plan.workload import BatchSize, Workload
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Stage:
             for batches, directions in self.rounds(workload, widest)
         )
 
-    def rounds(self, workload: Workload, widest: int) -> Iterator[tuple[list[Batch], int]]:
+    def rounds(self, workload: Workload, widest: int) -> Iterator[tuple[list[BatchSize], int]]:
         """The batches that advance together, and along how many directions.
 
         Args:
@@ -90,7 +90,7 @@ def stages_of(
     """
     stages = []
     before = 0
-    for count in config.looks.taken(random):
+    for count in config.sampling.counts_up_to(random):
         new = directions_of(config, count) - (directions_of(config, before) if before else 0)
         share = ceil(new / ranks)
         by_the_way = config.second_order and dtype == torch.float64

@@ -21,7 +21,7 @@ TOKENS = 64
 
 
 @dataclass(frozen=True)
-class Batch:
+class BatchSize:
     """A batch."""
 
     prompts: int
@@ -39,7 +39,7 @@ class Batch:
 class Workload:
     """All batches."""
 
-    batches: tuple[Batch, ...]
+    batches: tuple[BatchSize, ...]
     """Those of like length together; without the tokens that all share, if these are evaluated
     apart."""
     prefix: int
@@ -110,7 +110,7 @@ def _workload(
     prefix = common if common and why_not(prompts, common) is None else 0
     made = make_batches(prompts, size=config.batch_size, pad_id=0)
     return Workload(
-        tuple(Batch(len(b.rows), b.input_ids.shape[1] - prefix) for b in made),
+        tuple(BatchSize(len(b.rows), b.input_ids.shape[1] - prefix) for b in made),
         prefix,
         padded=any(not bool(batch.attention_mask.all()) for batch in made),
         assumed=assumed,

@@ -11,11 +11,11 @@ import pytest
 
 from pytest_linearity.errors import LinearityError
 from pytest_linearity.files import brief
-from pytest_linearity.numerics.ranks import current, together
+from pytest_linearity.numerics.ranks import current, on_all_ranks
 from pytest_linearity.plugin.collection import GateFile
 from pytest_linearity.plugin.items import GateTest
 from pytest_linearity.plugin.marks import warn_of_no_effect
-from pytest_linearity.plugin.model_release import Upkeep
+from pytest_linearity.plugin.model_release import ModelRelease
 from pytest_linearity.plugin.parametrize import parametrize, require_radii
 from pytest_linearity.plugin.session import SESSION, LinearitySession
 from pytest_linearity.plugin.summary import write_summary
@@ -36,14 +36,14 @@ class LinearityHooks:
         except LinearityError as error:
             raise pytest.UsageError(str(error)) from None
         try:
-            together(current(), "reading the config", lambda: len(self._session.gates))
+            on_all_ranks(current(), "reading the config", lambda: len(self._session.gates))
         except LinearityError as error:
             self._session.unusable = error
             self._session.close()
             raise self._session.usage_error(str(error)) from None
         gates = self._session.gates
         self._gates = {path: list(runs) for path, runs in groupby(gates, lambda run: run.source)}
-        self._upkeep = Upkeep(self._session)
+        self._upkeep = ModelRelease(self._session)
         if self._gates and config.args_source is not config.ArgsSource.ARGS:
             # Without a path of the user's own the gate runs alone, whatever `testpaths` says.
             config.args = []

@@ -20,7 +20,7 @@ _OF_THE_MODEL = {
 }
 
 
-class Upkeep:
+class ModelRelease:
     """Lets go of a model once it is measured and no test to come asks for it."""
 
     def __init__(self, session: LinearitySession) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pytest_linearity.errors import LinearityError, RanksError
-from pytest_linearity.numerics.ranks import alone, current, together
+from pytest_linearity.numerics.ranks import current, is_single, on_all_ranks
 from pytest_linearity.plugin.session import SESSION
 from pytest_linearity.run.ranks.place import Place
 
@@ -59,11 +59,11 @@ class RankSession:
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Refuse to run different tests: ranks measure together, so they must meet."""
-        if alone(current()):
+        if is_single(current()):
             return
         names = [item.nodeid for item in session.items]
         digest = hashlib.sha256("\n".join(names).encode()).hexdigest()
-        found = together(current(), "collection", lambda: (len(names), digest))
+        found = on_all_ranks(current(), "collection", lambda: (len(names), digest))
         for rank, theirs in enumerate(found):
             if theirs != found[0]:
                 what = f"{theirs[0]} tests, rank 0 {found[0][0]}"
@@ -83,7 +83,7 @@ class RankSession:
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, object, object]:
         """End with the same exit code on all ranks: that of the first that found a fault."""
         interrupted = session.exitstatus == pytest.ExitCode.INTERRUPTED
-        if self._membership.ranks.together and not interrupted:
+        if self._membership.ranks.intact and not interrupted:
             session.exitstatus = self._agreed(session)
         return (yield)
 

@@ -22,10 +22,10 @@ from pytest_linearity.errors import (
     ScopeError,
 )
 from pytest_linearity.files import brief
-from pytest_linearity.numerics.ranks import current, together
-from pytest_linearity.plugin.xdist import Distribution
+from pytest_linearity.numerics.ranks import current, on_all_ranks
+from pytest_linearity.plugin.xdist import XdistRole
 from pytest_linearity.report.outputs import Outputs, Written
-from pytest_linearity.report.results import Measured, Unmeasured
+from pytest_linearity.report.results import Failure, Result
 from pytest_linearity.run.progress import ProgressBar
 from pytest_linearity.run.run import Run
 from pytest_linearity.run.scopes import Companions
@@ -66,7 +66,7 @@ class LinearitySession:
         """Seconds that tests of this process have waited for what another one measured."""
         self._worked = 0.0
         self._added_metrics: tuple[Metric, ...] | None = None
-        self.distribution = Distribution(config)
+        self.distribution = XdistRole(config)
         """The part that this process has where there are several."""
         self.cache_directory = _cache_directory(config)
         """Where measurements are kept for later runs, if they are."""
@@ -120,7 +120,7 @@ class LinearitySession:
             return True
         cache = self._cache
         return cache is not None and any(
-            together(current(), "the cache", lambda: current().rank == 0 and cache.has(run))
+            on_all_ranks(current(), "the cache", lambda: current().rank == 0 and cache.has(run))
         )
 
     @property
@@ -175,16 +175,16 @@ class LinearitySession:
         self.written = self._outputs.write(self.results, self.unmeasured)
 
     @property
-    def results(self) -> list[Measured]:
+    def results(self) -> list[Result]:
         """What was found, by checkpoint, as the reports for people take it."""
         return [run.result() for run in self.runs if run.reported]
 
     @property
-    def unmeasured(self) -> list[Unmeasured]:
+    def unmeasured(self) -> list[Failure]:
         """The checkpoints that could not be measured."""
         failed = [(run, run.failure) for run in self.runs]
         return [
-            Unmeasured(run.config_name, run.label, reason, run.scope)
+            Failure(run.config_name, run.label, reason, run.scope)
             for run, reason in failed
             if reason
         ]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_linearity.plugin.session import LinearitySession
-from pytest_linearity.report.results import Measured, scopes_of, series_of
+from pytest_linearity.report.results import Result, scopes_of, series_of
 from pytest_linearity.run.run import Run
 
 if TYPE_CHECKING:
@@ -49,13 +49,13 @@ def _comparison(run: Run, reporter: pytest.TerminalReporter) -> str:
     return "\n" + render_comparison(run.regression, title, **_style(reporter))
 
 
-def _series(series: Sequence[Measured], reporter: pytest.TerminalReporter) -> str:
+def _series(series: Sequence[Result], reporter: pytest.TerminalReporter) -> str:
     from pytest_linearity.report.terminal.series import render_series
 
     return render_series(series, **_style(reporter))
 
 
-def _scopes(scopes: Sequence[Measured], reporter: pytest.TerminalReporter) -> str:
+def _scopes(scopes: Sequence[Result], reporter: pytest.TerminalReporter) -> str:
     from pytest_linearity.report.terminal.scopes import render_scopes
 
     return render_scopes(scopes, **_style(reporter))

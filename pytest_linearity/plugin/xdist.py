@@ -15,7 +15,7 @@ _EXCHANGE = "linearity_exchange"
 _UNUSABLE = "linearity_unusable"
 
 
-class Distribution:
+class XdistRole:
     """The part that this process has: alone, the controller, or one of its workers."""
 
     def __init__(self, config: pytest.Config) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pytest_linearity.verdict import numbers
 
 if TYPE_CHECKING:
-    from pytest_linearity.report.results import Measured
+    from pytest_linearity.report.results import Result
     from pytest_linearity.verdict.document import Report, SamplingFigures
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def sampling_line(report: Report) -> str | None:
     return f"{line}; every radius is settled" if len(sampling.planned) > 1 else line
 
 
-def series_line(series: Sequence[Measured]) -> str | None:
+def series_line(series: Sequence[Result]) -> str | None:
     """The radii of each checkpoint about which the verdict is inconclusive; None where none is."""
     found = [(result.short, _open(result.report)) for result in series]
     doubts = [f"{name} at r={', '.join(radii)}" for name, radii in found if radii]

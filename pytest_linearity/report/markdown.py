@@ -10,8 +10,8 @@ from typing import Any
 from pytest_linearity.report import text
 from pytest_linearity.report.explanation import explanation
 from pytest_linearity.report.results import (
-    Measured,
-    Unmeasured,
+    Failure,
+    Result,
     by_config,
     counted,
     figure_at,
@@ -32,7 +32,7 @@ _MOST_RADII = 4
 """So many radii have columns in the table of a series; a wider one is hard to read."""
 
 
-def markdown(results: Sequence[Measured], unmeasured: Sequence[Unmeasured] = ()) -> str:
+def markdown(results: Sequence[Result], unmeasured: Sequence[Failure] = ()) -> str:
     """The verdict first, then the figures of each checkpoint, then what they were taken with.
 
     Args:
@@ -52,7 +52,7 @@ def markdown(results: Sequence[Measured], unmeasured: Sequence[Unmeasured] = ())
     return "\n\n".join(blocks) + "\n"
 
 
-def _overview(results: Sequence[Measured], unmeasured: Sequence[Unmeasured]) -> str:
+def _overview(results: Sequence[Result], unmeasured: Sequence[Failure]) -> str:
     total = len(results) + len(unmeasured)
     failing = sum(not result.passed for result in results) + len(unmeasured)
     several = counted(total, [*results, *unmeasured])
@@ -60,25 +60,25 @@ def _overview(results: Sequence[Measured], unmeasured: Sequence[Unmeasured]) -> 
     return f"## {_MARKS[not failing]} linearity: {verdict}"
 
 
-def _failure(entry: Unmeasured) -> str:
+def _failure(entry: Failure) -> str:
     return f"### ❌ {escape(entry.title)} could not be measured\n\nReason: {escape(entry.reason)}"
 
 
-def _result(result: Measured) -> str:
+def _result(result: Result) -> str:
     verdict = "passes" if result.passed else "fails"
     return f"## {_MARKS[result.passed]} linearity: {escape(result.title)} {verdict}\n\n" + _body(
         result
     )
 
 
-def _folded(result: Measured) -> str:
+def _folded(result: Result) -> str:
     """One checkpoint of many: open where it fails, as only that one will be read."""
     state = "" if result.passed else " open"
     heading = f"{_MARKS[result.passed]} {escape(result.short)}"
     return f"<details{state}><summary>{heading}</summary>\n\n{_body(result)}\n\n</details>"
 
 
-def _body(result: Measured) -> str:
+def _body(result: Result) -> str:
     report = result.report
     probes = report.probes.get("summary")
     about = " · ".join(map(escape, filter(None, (text.subject(report), probes))))
@@ -108,7 +108,7 @@ def _required(config: Mapping[str, Any]) -> str:
     return "" if least is None else f", {least} is required"
 
 
-def _figures(result: Measured) -> str:
+def _figures(result: Result) -> str:
     config, radii = result.report.config, result.report.radii
     routed = any(figures.routing_flips is not None for figures in radii)
     header = (
@@ -125,7 +125,7 @@ def _figures(result: Measured) -> str:
     )
 
 
-def _kinds(result: Measured) -> str:
+def _kinds(result: Result) -> str:
     """Each kind of directions by itself."""
     rows = [
         [escape(cell) if kept else f"**{escape(cell)}**" for cell in cells]
@@ -178,7 +178,7 @@ def _regression(regression: Regression) -> str:
     )
 
 
-def _series(series: Sequence[Measured]) -> str:
+def _series(series: Sequence[Result]) -> str:
     """The checkpoints of one config over their steps, with the mean relative error."""
     radii = radii_of(series)[-_MOST_RADII:]
     stepped = any(result.step is not None for result in series)
@@ -198,7 +198,7 @@ def _series(series: Sequence[Measured]) -> str:
     return f"### {heading}\n\n" + _table(header, rows, right=stepped + 2 + len(radii))
 
 
-def _scopes(scopes: Sequence[Measured]) -> str:
+def _scopes(scopes: Sequence[Result]) -> str:
     """The scopes of one checkpoint side by side, with both means."""
     radii = radii_of(scopes)[-_MOST_RADII:]
     header = (

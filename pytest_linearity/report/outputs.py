@@ -11,13 +11,7 @@ from pathlib import Path, PurePath
 
 from pytest_linearity.errors import ConfigError, LinearityError
 from pytest_linearity.files import brief, require_writable, write_whole
-from pytest_linearity.report.results import (
-    Measured,
-    Unmeasured,
-    by_config,
-    scopes_of,
-    series_of,
-)
+from pytest_linearity.report.results import Failure, Result, by_config, scopes_of, series_of
 
 _SUMMARY_LIMIT = 1024 * 1024
 """Bytes of a step summary that GitHub takes; it refuses a larger one as a whole."""
@@ -88,7 +82,7 @@ class Outputs:
         if self.html is not None:
             require_matplotlib("--linearity-html")
 
-    def write(self, results: Sequence[Measured], unmeasured: Sequence[Unmeasured] = ()) -> Written:
+    def write(self, results: Sequence[Result], unmeasured: Sequence[Failure] = ()) -> Written:
         """Write everything that is asked for, of passing and failing checkpoints alike.
 
         Several checkpoints or scopes share the Markdown and the page. Each has a plot of its own,
@@ -129,7 +123,7 @@ class Outputs:
                 yield option, what, path
 
     def _files(
-        self, results: Sequence[Measured], unmeasured: Sequence[Unmeasured]
+        self, results: Sequence[Result], unmeasured: Sequence[Failure]
     ) -> Iterator[tuple[Path, Callable[[Path], None]]]:
         if self.markdown is not None:
             from pytest_linearity.report.markdown import markdown
@@ -143,7 +137,7 @@ class Outputs:
             yield from _plots(self.plot, results)
 
     def _summarise(
-        self, results: Sequence[Measured], unmeasured: Sequence[Unmeasured]
+        self, results: Sequence[Result], unmeasured: Sequence[Failure]
     ) -> tuple[str, ...]:
         """Add to the step summary; where that fails, say so and no more."""
         if self.step_summary is None:
@@ -166,9 +160,7 @@ def _write_text(text: Callable[[], str], path: Path) -> None:
     write_whole(path, text())
 
 
-def _plots(
-    path: Path, results: Sequence[Measured]
-) -> Iterator[tuple[Path, Callable[[Path], None]]]:
+def _plots(path: Path, results: Sequence[Result]) -> Iterator[tuple[Path, Callable[[Path], None]]]:
     """A plot of each measurement, and one of all checkpoints or scopes where there are several."""
     from pytest_linearity.report.plot import plot_report, plot_scopes, plot_series
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Measured:
+class Result:
     """One checkpoint with its figures."""
 
     name: str
@@ -48,7 +48,7 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class Unmeasured:
+class Failure:
     """One checkpoint that could not be measured."""
 
     name: str
@@ -75,31 +75,31 @@ def _joined(label: str | None, scope: str | None) -> str:
     return ", ".join(part for part in (label, scope) if part is not None)
 
 
-def by_config(results: Iterable[Measured]) -> list[tuple[Measured, ...]]:
+def by_config(results: Iterable[Result]) -> list[tuple[Result, ...]]:
     """The results of each config together, in the order given; several make a series."""
     return [tuple(group) for _, group in groupby(results, key=lambda result: result.name)]
 
 
-def series_of(results: Iterable[Measured]) -> list[tuple[Measured, ...]]:
+def series_of(results: Iterable[Result]) -> list[tuple[Result, ...]]:
     """The checkpoints of each config and scope of which more than one was measured."""
     return _grouped(results, lambda result: (result.name, result.scope))
 
 
-def scopes_of(results: Iterable[Measured]) -> list[tuple[Measured, ...]]:
+def scopes_of(results: Iterable[Result]) -> list[tuple[Result, ...]]:
     """The scopes of each config and checkpoint of which more than one was measured."""
     return _grouped(results, lambda result: (result.name, result.label))
 
 
 def _grouped(
-    results: Iterable[Measured], key: Callable[[Measured], object]
-) -> list[tuple[Measured, ...]]:
-    groups: dict[object, list[Measured]] = {}
+    results: Iterable[Result], key: Callable[[Result], object]
+) -> list[tuple[Result, ...]]:
+    groups: dict[object, list[Result]] = {}
     for result in results:
         groups.setdefault(key(result), []).append(result)
     return [tuple(group) for group in groups.values() if len(group) > 1]
 
 
-def counted(number: int, results: Iterable[Measured | Unmeasured]) -> str:
+def counted(number: int, results: Iterable[Result | Failure]) -> str:
     """``3 checkpoints``, or what else it is that there are several of."""
     labels = {(result.name, result.label) for result in results}
     scopes = any(result.scope is not None for result in results)
@@ -107,18 +107,18 @@ def counted(number: int, results: Iterable[Measured | Unmeasured]) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def over_steps(series: Sequence[Measured]) -> bool:
+def over_steps(series: Sequence[Result]) -> bool:
     """Whether all training steps are known and distinct, so that they can be an axis."""
     steps = [result.step for result in series]
     return None not in steps and len(set(steps)) == len(steps)
 
 
-def radii_of(series: Iterable[Measured]) -> list[float]:
+def radii_of(series: Iterable[Result]) -> list[float]:
     """Every radius that any of the checkpoints was tested at, in ascending order."""
     return sorted({figures.radius for result in series for figures in result.report.radii})
 
 
-def figure_at(result: Measured, radius: float, metric: Metric) -> float | None:
+def figure_at(result: Result, radius: float, metric: Metric) -> float | None:
     """A figure of a checkpoint; ``None`` where it is not defined or was not measured."""
     for figures in result.report.radii:
         if figures.radius == radius:

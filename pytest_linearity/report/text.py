@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_linearity.verdict import numbers
 
 if TYPE_CHECKING:
-    from pytest_linearity.report.results import Measured
+    from pytest_linearity.report.results import Result
     from pytest_linearity.verdict.confidence import Interval
     from pytest_linearity.verdict.document import KindFigures, MetricFigures, RadiusFigures, Report
     from pytest_linearity.verdict.regression.compare import RadiusRegression
@@ -60,7 +60,7 @@ def verdict(complies: str, figures: RadiusFigures | KindFigures) -> str:
     return f"{complies}, inconclusive" if figures.inconclusive else complies
 
 
-def findings(result: Measured) -> list[str]:
+def findings(result: Result) -> list[str]:
     """What is wrong with a checkpoint, a line each: limits that do not hold, then regressions."""
     report, regression = result.report, result.regression
     lines = [

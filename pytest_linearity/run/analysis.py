@@ -26,8 +26,8 @@ from pytest_linearity.numerics.measurement.measure import measure
 from pytest_linearity.numerics.measurement.measurement import Measurement
 from pytest_linearity.numerics.measurement.radius_unit import absolute_radii
 from pytest_linearity.numerics.measurement.schedule import Progress
-from pytest_linearity.numerics.measurement.simultaneous import shared_progress, together
-from pytest_linearity.numerics.ranks import alone, current
+from pytest_linearity.numerics.measurement.simultaneous import measure_together, split_progress
+from pytest_linearity.numerics.ranks import current, is_single
 from pytest_linearity.numerics.scope.structure import transformer_blocks
 from pytest_linearity.probes.batches import Batch
 from pytest_linearity.probes.load import load_probes
@@ -35,11 +35,11 @@ from pytest_linearity.probes.logits import last_token_logits
 from pytest_linearity.probes.padding import sees_padding
 from pytest_linearity.probes.probe import Probes
 from pytest_linearity.probes.shared_prefix import Sharing, share, whole
-from pytest_linearity.run.agreement import prepare
+from pytest_linearity.run.agreement import require_same_on_all_ranks
 from pytest_linearity.run.directions import vectors_of
 from pytest_linearity.run.environment import peak_memory, resolve_device, versions
 from pytest_linearity.run.store.identity import identity
-from pytest_linearity.run.store.journal import Journal
+from pytest_linearity.run.store.journal import JournalFolder
 from pytest_linearity.verdict.document import Report
 from pytest_linearity.verdict.findings import Findings
 from pytest_linearity.verdict.judge import judge
@@ -99,11 +99,11 @@ class Analysis:
         self._seconds = 0.0
         self._engine: Engine | None = None
         self._at_once: tuple[str, ...] = ()
-        self._journal: Journal | None = None
+        self._journal: JournalFolder | None = None
 
     def keep_journal(self, directory: Path) -> None:
         """Keep results in a directory as they come, and take from there what is done already."""
-        self._journal = Journal(directory)
+        self._journal = JournalFolder(directory)
 
     @_of_the_checkpoint
     def opened(self) -> OpenedCheckpoint:
@@ -129,7 +129,7 @@ class Analysis:
             vectors = vectors_of(config, model, self._prompts, resolve_device(config.device))
             return Directions(
                 model,
-                config.looks.most,
+                config.sampling.most,
                 config.seed,
                 config.scope,
                 kinds=config.directions,
@@ -139,7 +139,7 @@ class Analysis:
     @cached_property
     def measurement(self) -> Measurement:
         """The figures of every (radius, direction, prompt)."""
-        prepare(self.config, self._identity, current(), self._journal)
+        require_same_on_all_ranks(self.config, self._identity, current(), self._journal)
         config, model = self.config, self.checkpoint.model
         device = resolve_device(config.device)
         started = time.perf_counter()
@@ -155,14 +155,14 @@ class Analysis:
                 calibration=self.sharing.calibration,
                 limits=limits_of(config),
                 metrics=config.chosen_metrics,
-                rounds=config.looks.rounds(self.directions.kinds),
+                rounds=config.sampling.rounds(self.directions.kinds),
                 enough=self._settled,
                 progress=self._progress,
                 second_order=config.second_order,
                 blocks=self._taps if config.layer_profile else None,
                 engine=self._engine,
                 refined=config.refine,
-                crew=current(),
+                group=current(),
                 journal=self._journal,
             )
         if self._journal is not None:
@@ -247,10 +247,10 @@ class Analysis:
             What was found out about each, or why it could not be measured.
         """
         scopes = tuple(analysis.config.scope for analysis in analyses)
-        shares = shared_progress(progress, len(analyses))
+        shares = split_progress(progress, len(analyses))
         for analysis, share_of_it in zip(analyses, shares, strict=True):
             analysis._at_once, analysis._progress = scopes, share_of_it
-        return together([analysis._find_with for analysis in analyses])
+        return measure_together([analysis._find_with for analysis in analyses])
 
     def _find_with(self, engine: Engine) -> Findings:
         self._engine = engine
@@ -284,7 +284,7 @@ class Analysis:
             "evaluations": self.measurement.evaluations,
             "seconds": round(self._seconds, 3),
             **({"scopes_at_once": list(self._at_once)} if self._at_once else {}),
-            **({"hosts": list(current().hosts)} if not alone(current()) else {}),
+            **({"hosts": list(current().hosts)} if not is_single(current()) else {}),
             **({"journal": self._journal.describe()} if self._journal else {}),
             "peak_memory_bytes": peak_memory(),
         }

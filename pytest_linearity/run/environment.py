@@ -33,7 +33,7 @@ def resolve_device(device: str) -> torch.device:
         ConfigError: If the device is unknown or not present.
     """
     if device == "auto":
-        return current().own(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+        return current().local_device(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     try:
         chosen = torch.device(device)
         torch.empty(0, device=chosen)
@@ -42,7 +42,7 @@ def resolve_device(device: str) -> torch.device:
             f"device: {device!r} cannot be used ({str(error).splitlines()[0]}); "
             "accepted are `auto`, `cpu`, `cuda` and `cuda:N` where a GPU is present"
         ) from error
-    return current().own(chosen)
+    return current().local_device(chosen)
 
 
 def device_name(device: str) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from pytest_linearity.errors import failed_before
 from pytest_linearity.files import brief
-from pytest_linearity.report.results import Measured, title
+from pytest_linearity.report.results import Result, title
 from pytest_linearity.run.progress import ProgressBar
 from pytest_linearity.run.store.journal import journal_lines
 
@@ -268,10 +268,10 @@ class Run:
             config = replace(config, refine=_limits(config) == _limits(self.config))
         return judge(self.findings, config)
 
-    def result(self) -> Measured:
+    def result(self) -> Result:
         """The report with what it is a report of."""
         regression = self.regression if self.compared else None
-        return Measured(
+        return Result(
             self.config_name, self.label, self.step, self.report, regression, scope=self.scope
         )
 

@@ -81,14 +81,14 @@ def passes(radii: Sequence[RadiusFigures], min_linearity_radius: float | None) -
 def _sampling(
     measured: Measurement, radii: Sequence[RadiusFigures], config: Config
 ) -> SamplingFigures:
-    looks, rows = config.looks, rows_by_kind(measured.kinds, measured.relative_error.shape[1])
+    plan, rows = config.sampling, rows_by_kind(measured.kinds, measured.relative_error.shape[1])
     drawn = max((len(k) for kind, k in rows.items() if not kind or kind in RANDOM), default=0)
     return SamplingFigures(
         directions=drawn,
-        rounds=looks.taken(drawn),
-        planned=looks.counts if drawn else (),
-        confidence=looks.confidence,
-        level=looks.level,
+        rounds=plan.counts_up_to(drawn),
+        planned=plan.counts if drawn else (),
+        confidence=plan.confidence,
+        level=plan.level,
         settled=tuple(figures.radius for figures in radii if not figures.inconclusive),
     )
 

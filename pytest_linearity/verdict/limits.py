@@ -18,4 +18,4 @@ def limits_of(config: Config) -> Limits:
 
 def certainty_of(config: Config) -> Certainty:
     """How sure a config wants the verdict to be."""
-    return Certainty(config.confidence, config.looks.level, config.verdict == "confident")
+    return Certainty(config.confidence, config.sampling.level, config.verdict == "confident")

@@ -12,7 +12,7 @@ from pytest_linearity import Directions, measure
 from pytest_linearity.numerics.lockstep.evaluation import Evaluation
 from pytest_linearity.numerics.measurement import jobs, simultaneous
 from pytest_linearity.numerics.measurement.jobs import Engine
-from pytest_linearity.numerics.measurement.simultaneous import together
+from pytest_linearity.numerics.measurement.simultaneous import measure_together
 from tests.benchmarks.models import Work, llama
 from tests.benchmarks.speed import K, Row
 
@@ -82,7 +82,7 @@ def _together(work: Work) -> None:
     def run(scope: str) -> Callable[[Engine], None]:
         return lambda engine: _measure(work, scope, jobs)
 
-    for outcome in together([run(scope) for scope in SCOPES]):
+    for outcome in measure_together([run(scope) for scope in SCOPES]):
         if isinstance(outcome, Exception):
             raise outcome
 

@@ -17,7 +17,7 @@ from pytest_linearity import Report, analyze, load_config
 from pytest_linearity.config.expansion import checkpoints_of
 from pytest_linearity.report.explanation import decisive
 from pytest_linearity.report.plot import plot_beside
-from pytest_linearity.report.results import Measured
+from pytest_linearity.report.results import Result
 from pytest_linearity.report.terminal.report import render
 
 HERE = Path(__file__).parent
@@ -27,13 +27,13 @@ PROFILED = "1.0"
 """The radius of the table of blocks."""
 
 
-def measure_all() -> list[Measured]:
+def measure_all() -> list[Result]:
     """Both checkpoints with their figures, the healthy one first."""
     configs = checkpoints_of(load_config(CONFIG))
-    return [Measured(CONFIG.name, config.label, None, analyze(config)) for config in configs]
+    return [Result(CONFIG.name, config.label, None, analyze(config)) for config in configs]
 
 
-def draw(results: Sequence[Measured], directory: Path) -> None:
+def draw(results: Sequence[Result], directory: Path) -> None:
     """The pictures: curves over the radii, and heat maps of the layer profiles."""
     curves = ("relative_error", "cosine_similarity")
     plot_beside(results, directory / "curves.svg", rows=curves)
@@ -52,7 +52,7 @@ def written(readme: str, blocks: dict[str, str]) -> str:
     return readme
 
 
-def blocks_of(results: Sequence[Measured]) -> dict[str, str]:
+def blocks_of(results: Sequence[Result]) -> dict[str, str]:
     """What stands between the marks of the README, by name."""
     return {
         "terminal": _terminal(results),
@@ -63,12 +63,12 @@ def blocks_of(results: Sequence[Measured]) -> dict[str, str]:
     }
 
 
-def _terminal(results: Sequence[Measured]) -> str:
+def _terminal(results: Sequence[Result]) -> str:
     shown = [render(result.report, result.title) for result in results]
     return "\n```\n" + "\n".join(shown) + "```\n\n"
 
 
-def _figures(results: Sequence[Measured]) -> str:
+def _figures(results: Sequence[Result]) -> str:
     """Both metrics, and what the gate makes of them."""
 
     def row(report: Report, radius: float) -> list[str]:
@@ -80,7 +80,7 @@ def _figures(results: Sequence[Measured]) -> str:
     return _by_radius(results, ("ε", "c"), row)
 
 
-def _rounding(results: Sequence[Measured]) -> str:
+def _rounding(results: Sequence[Result]) -> str:
     """How far rounding reaches, and in which arithmetic each radius was measured."""
 
     def row(report: Report, radius: float) -> list[str]:
@@ -91,7 +91,7 @@ def _rounding(results: Sequence[Measured]) -> str:
 
 
 def _by_radius(
-    results: Sequence[Measured],
+    results: Sequence[Result],
     columns: Sequence[str],
     row: Callable[[Report, float], list[str]],
 ) -> str:
@@ -106,7 +106,7 @@ def _by_radius(
     )
 
 
-def _curvature(results: Sequence[Measured]) -> str:
+def _curvature(results: Sequence[Result]) -> str:
     """What second order predicts, beside what bisection and the tested radii show."""
     rows: dict[str, list[str]] = {}
     for result in results:
@@ -136,7 +136,7 @@ def _curvature(results: Sequence[Measured]) -> str:
     return _table(header, ([name, *cells] for name, cells in rows.items()))
 
 
-def _layers(results: Sequence[Measured]) -> str:
+def _layers(results: Sequence[Result]) -> str:
     """The relative error after every block at one radius."""
     profiles = [result.report.layers for result in results]
     rows = []

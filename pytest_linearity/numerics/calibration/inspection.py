@@ -15,7 +15,7 @@ from pytest_linearity.numerics.lockstep.pytree import leaves
 from pytest_linearity.numerics.precision import writes_into_first
 
 
-class Watch(TorchFunctionMode):
+class ForwardInspector(TorchFunctionMode):
     """Looks over one forward: cached parameters, linear layers changed in place, widest layer."""
 
     def __init__(self, model: nn.Module) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from pytest_linearity.errors import MeasurementError
-from pytest_linearity.numerics.calibration.inspection import Watch
+from pytest_linearity.numerics.calibration.inspection import ForwardInspector
 from pytest_linearity.numerics.derivatives import CANDIDATES, extrapolate, steps
 from pytest_linearity.numerics.directions.directions import Directions
 from pytest_linearity.numerics.lockstep.dual import unpack_dual
@@ -35,10 +35,10 @@ choice on the way, far enough for float64."""
 
 
 @dataclass
-class Outcome:
+class TrialResult:
     """What one arithmetic gave."""
 
-    watch: Watch
+    watch: ForwardInspector
     """What was seen of the baseline's forward."""
     selections: Selections
     """The baseline's discrete choices."""
@@ -108,7 +108,7 @@ class Trial:
         self._log = SiteLog(torch.zeros(0) if needed is None else needed)
         self._candidates: list[Site] = []
 
-    def run(self, dtype: torch.dtype) -> Outcome:
+    def run(self, dtype: torch.dtype) -> TrialResult:
         """Run in one arithmetic; the first run finds out what works.
 
         Raises:
@@ -135,8 +135,8 @@ class Trial:
         # Without sharing and without tangents nothing but the forward itself can have failed.
         raise failures[-1]
 
-    def _attempt(self, dtype: torch.dtype, share_trunk: bool, forward_mode: bool) -> Outcome:
-        watch, selections = Watch(self._model), Selections()
+    def _attempt(self, dtype: torch.dtype, share_trunk: bool, forward_mode: bool) -> TrialResult:
+        watch, selections = ForwardInspector(self._model), Selections()
         logits: dict[Evaluation, Tensor] = {}
         tangents: list[Tensor | None] = []
 
@@ -171,7 +171,7 @@ class Trial:
             for place, site in enumerate(self._candidates)
             if logits[Evaluation(2 + place)].isfinite().all()
         )
-        return Outcome(watch, selections, logits, self._radius, tangent, derivative, tail)
+        return TrialResult(watch, selections, logits, self._radius, tangent, derivative, tail)
 
     def _evaluations(self, dtype: torch.dtype, forward_mode: bool) -> list[Evaluation]:
         evaluations = [Evaluation(0), Evaluation(0, 0, self._radius)]

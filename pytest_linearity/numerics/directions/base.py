@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from pytest_linearity.numerics.directions.parts import Job, Part
+from pytest_linearity.numerics.directions.parts import Fill, Part
 
 
 class Kind(ABC):
@@ -31,7 +31,7 @@ class Kind(ABC):
 class ZeroPart(Part):
     """A part of a parameter that a direction leaves alone."""
 
-    def job(self, target: Tensor, block: int) -> Job:
+    def job(self, target: Tensor, block: int) -> Fill:
         """Zeros."""
         return partial(_zero, target)
 

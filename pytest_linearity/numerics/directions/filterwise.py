@@ -22,7 +22,7 @@ from torch import Tensor
 from pytest_linearity.errors import ConfigError
 from pytest_linearity.numerics.directions.base import Kind, ZeroPart
 from pytest_linearity.numerics.directions.norms import total
-from pytest_linearity.numerics.directions.parts import Job, Part
+from pytest_linearity.numerics.directions.parts import Fill, Part
 from pytest_linearity.numerics.directions.seeds import Chance
 
 
@@ -65,7 +65,7 @@ class _Filters(Part):
         self._norms = norms
         self._seeds = chance.block_seeds(k, name)
 
-    def job(self, target: Tensor, block: int) -> Job:
+    def job(self, target: Tensor, block: int) -> Fill:
         start = block * self.block
         norms = self._norms[start : start + len(target)]
         return partial(_draw, target, int(self._seeds[block]), norms)

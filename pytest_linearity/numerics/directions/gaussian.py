@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pytest_linearity.numerics.directions.base import Kind
-from pytest_linearity.numerics.directions.parts import Job, Part
+from pytest_linearity.numerics.directions.parts import Fill, Part
 from pytest_linearity.numerics.directions.seeds import Chance
 
 
@@ -51,7 +51,7 @@ class GaussianPart(Part):
         self._norms = norms
         self._seeds = chance.block_seeds(k, name)
 
-    def job(self, target: Tensor, block: int) -> Job:
+    def job(self, target: Tensor, block: int) -> Fill:
         """Draw a block."""
         return partial(_draw, target, int(self._seeds[block]), float(self._norms[block]))
 

@@ -14,7 +14,7 @@ from pytest_linearity.errors import ConfigError
 from pytest_linearity.numerics.directions.base import Kind
 from pytest_linearity.numerics.directions.layout import block_rows, matrix_shape
 from pytest_linearity.numerics.directions.norms import total
-from pytest_linearity.numerics.directions.parts import Job, Part
+from pytest_linearity.numerics.directions.parts import Fill, Part
 from pytest_linearity.numerics.directions.seeds import Shapes
 
 _BLOCKS_AT_ONCE = 32
@@ -84,7 +84,7 @@ class _GivenPart(Part):
         self._name = name
         self._scale = scale
 
-    def job(self, target: Tensor, block: int) -> Job:
+    def job(self, target: Tensor, block: int) -> Fill:
         return partial(self._copy, target, block * self.block)
 
     def _copy(self, target: Tensor, start: int, generator: object) -> None:

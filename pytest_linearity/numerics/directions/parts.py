@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pytest_linearity.numerics.directions.layout import block_rows, matrix_shape
 
-Job: TypeAlias = Callable[[torch.Generator], object]
+Fill: TypeAlias = Callable[[torch.Generator], object]
 """Fills the memory of one draw block; may seed and use the generator that it is given."""
 
 
@@ -31,7 +31,7 @@ class Part(ABC):
         self.block = block_rows(self.width)
 
     @abstractmethod
-    def job(self, target: Tensor, block: int) -> Job:
+    def job(self, target: Tensor, block: int) -> Fill:
         """What makes one draw block.
 
         Args:
@@ -57,7 +57,7 @@ class Part(ABC):
         _run_all(self.jobs(drawn, blocks.tolist()))
         return drawn[which, rows % self.block]
 
-    def jobs(self, targets: Iterable[Tensor], blocks: Iterable[int]) -> list[Job]:
+    def jobs(self, targets: Iterable[Tensor], blocks: Iterable[int]) -> list[Fill]:
         """What is to be made: each block into the first rows of its target."""
         return [
             self.job(target[: self.count - block * self.block], block)
@@ -97,7 +97,7 @@ def rows_of(
     return list(drawn[:, start - offset : stop - offset])
 
 
-def _run_all(jobs: list[Job]) -> None:
+def _run_all(jobs: list[Fill]) -> None:
     """Run on all processors that torch would use in this thread."""
     threads = torch.get_num_threads()
     if len(jobs) <= 2 or threads == 1:
@@ -109,7 +109,7 @@ def _run_all(jobs: list[Job]) -> None:
     return None
 
 
-def _run(jobs: list[Job]) -> None:
+def _run(jobs: list[Fill]) -> None:
     generator = torch.Generator()
     with torch.no_grad():
         for job in jobs:

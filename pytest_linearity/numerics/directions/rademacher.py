@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pytest_linearity.numerics.directions.base import Kind
-from pytest_linearity.numerics.directions.parts import Job, Part
+from pytest_linearity.numerics.directions.parts import Fill, Part
 from pytest_linearity.numerics.directions.seeds import Chance
 
 
@@ -35,7 +35,7 @@ class _Signs(Part):
         self._size = size
         self._seeds = chance.block_seeds(k, name, "signs")
 
-    def job(self, target: Tensor, block: int) -> Job:
+    def job(self, target: Tensor, block: int) -> Fill:
         return partial(_draw, target, int(self._seeds[block]), self._size)
 
 

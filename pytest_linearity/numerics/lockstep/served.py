@@ -51,7 +51,7 @@ _METADATA: frozenset[Any] = frozenset(
 """Functions of a tensor that need no values."""
 
 
-class Served(Tensor):
+class Placeholder(Tensor):
     """The placeholder of a parameter, or of a run of its rows."""
 
     canonical: str
@@ -66,9 +66,11 @@ class Served(Tensor):
         dtype: torch.dtype,
         device: torch.device,
         rows: tuple[int, int] | None = None,
-    ) -> Served:
+    ) -> Placeholder:
         """A placeholder that looks like a tensor of this shape, dtype and device."""
-        placeholder: Served = Tensor._make_wrapper_subclass(cls, shape, dtype=dtype, device=device)
+        placeholder: Placeholder = Tensor._make_wrapper_subclass(
+            cls, shape, dtype=dtype, device=device
+        )
         placeholder.canonical = name
         placeholder.start, placeholder.stop = rows or (0, matrix_shape(shape)[0])
         # What `isinstance(…, nn.Parameter)` looks at.
@@ -79,7 +81,7 @@ class Served(Tensor):
         """Name and shape; there are no values to show."""
         return f"Served({self.canonical!r}, rows={self.start}:{self.stop})"
 
-    def row_slice(self, index: int) -> Served:
+    def row_slice(self, index: int) -> Placeholder:
         """The placeholder of entry `index` of the first of three or more dimensions."""
         with torch._C.DisableTorchFunctionSubclass():
             count, shape = self.shape[0], tuple(self.shape[1:])
@@ -91,7 +93,7 @@ class Served(Tensor):
             )
         height = (self.stop - self.start) // count
         start = self.start + index * height
-        return Served(self.canonical, shape, dtype, device, (start, start + height))
+        return Placeholder(self.canonical, shape, dtype, device, (start, start + height))
 
     @classmethod
     def __torch_function__(
@@ -121,20 +123,22 @@ class Served(Tensor):
         cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         """Below this level a tangent would be lost, so nothing may arrive here."""
-        names = [leaf.canonical for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Served)]
+        names = [
+            leaf.canonical for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Placeholder)
+        ]
         raise RuntimeError(f"{func} used parameter {names[0]} in a way that cannot be followed")
 
 
-def is_served(value: Any) -> TypeGuard[Served]:
+def is_served(value: Any) -> TypeGuard[Placeholder]:
     """Whether a value is a placeholder; cheap, and safe inside a torch function mode."""
-    return type(value) is Served
+    return type(value) is Placeholder
 
 
 def _value(leaf: Any) -> Any:
     return _materialise(leaf) if is_served(leaf) else leaf
 
 
-def _materialise(placeholder: Served) -> Tensor:
+def _materialise(placeholder: Placeholder) -> Tensor:
     with torch._C.DisableTorchFunctionSubclass():
         shape = tuple(placeholder.shape)
     request = Request(placeholder.canonical, placeholder.start, placeholder.stop, shape)
@@ -236,7 +240,7 @@ def serving(
         canonical[id(parameter)] = name
         parameters[name] = parameter.detach()
     placeholders = {
-        name: Served(
+        name: Placeholder(
             name, tuple(tensor.shape), dtype if tensor.is_floating_point() else tensor.dtype, device
         )
         for name, tensor in parameters.items()

@@ -26,7 +26,7 @@ from pytest_linearity.numerics.lockstep.requests import ProductRequest, Request,
 from pytest_linearity.numerics.lockstep.tail import Tail
 from pytest_linearity.numerics.lockstep.workers import Load, Workers
 
-Served = Iterator[tuple[Coroutine, Any]]
+Responses = Iterator[tuple[Coroutine, Any]]
 
 
 class Supply:
@@ -79,7 +79,7 @@ class Supply:
         """Whether a direction moves this parameter."""
         return name in self._scopes[self._directions.scope_of(direction)]
 
-    def serve(self, waiting: Sequence[Coroutine]) -> Served:
+    def serve(self, waiting: Sequence[Coroutine]) -> Responses:
         """Answer evaluations that wait for the same rows of the same parameter.
 
         Yields:
@@ -99,7 +99,7 @@ class Supply:
             else:
                 yield from self._values(coroutines)
 
-    def _values(self, coroutines: Sequence[Coroutine]) -> Served:
+    def _values(self, coroutines: Sequence[Coroutine]) -> Responses:
         """Whole values: the parameter, its dual, or its perturbed value."""
         request = coroutines[0].request
         assert request is not None
@@ -118,7 +118,7 @@ class Supply:
             for coroutine in group:
                 yield coroutine, _moved(value, delta, coroutine.evaluation)
 
-    def _rows(self, coroutines: Sequence[Coroutine]) -> Served:
+    def _rows(self, coroutines: Sequence[Coroutine]) -> Responses:
         """Only the rows that somebody looks up, each once for all evaluations."""
         requests = [c.request for c in coroutines if isinstance(c.request, RowsRequest)]
         name, offset = requests[0].name, requests[0].start
@@ -136,7 +136,7 @@ class Supply:
                 picked = None if delta is None else delta[places]
                 yield coroutine, _moved(values[places], picked, coroutine.evaluation)
 
-    def _products(self, coroutines: Sequence[Coroutine]) -> Served:
+    def _products(self, coroutines: Sequence[Coroutine]) -> Responses:
         """Products x Wᵀ + b, slice by slice of W."""
         request = coroutines[0].request
         assert isinstance(request, ProductRequest)

@@ -19,7 +19,7 @@ NoiseFloor = Callable[[Tensor, torch.dtype], Tensor]
 """Relative error from rounding; see `Calibration.noise_floor`."""
 
 
-class Figures:
+class PairStore:
     """The figures of all pairs, as they come in."""
 
     def __init__(

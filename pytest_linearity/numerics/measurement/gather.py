@@ -6,15 +6,15 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from pytest_linearity.numerics.measurement.figures import Figures, Pairs
+from pytest_linearity.numerics.measurement.figures import Pairs, PairStore
 from pytest_linearity.numerics.measurement.layers import LayerFigures
-from pytest_linearity.numerics.ranks import Crew, alone, together
+from pytest_linearity.numerics.ranks import ProcessGroup, is_single, on_all_ranks
 
 
 def gather(
-    crew: Crew,
+    group: ProcessGroup,
     run: Callable[[], int],
-    figures: Figures,
+    figures: PairStore,
     layers: LayerFigures | None,
     radii: Sequence[float],
     directions: Sequence[int],
@@ -26,7 +26,7 @@ def gather(
     the rank that has them, which measures the same directions in every pass.
 
     Args:
-        crew: The ranks.
+        group: The ranks.
         run: Runs this rank's part; returns how many evaluations that took.
         figures: Where its figures are, and all are to be.
         layers: Those of hidden states.
@@ -38,9 +38,9 @@ def gather(
         How many evaluations the pass took on all ranks.
 
     Raises:
-        LinearityError: As `together`.
+        LinearityError: As `on_all_ranks`.
     """
-    if alone(crew):
+    if is_single(group):
         return run()
     kept = Pairs(radii, directions)
 
@@ -49,9 +49,9 @@ def gather(
         return evaluations, [store.found(kept) for store in (figures, layers) if store is not None]
 
     at = ", ".join(map(str, radii))
-    parts = together(crew, f"measuring at r = {at}", part)
+    parts = on_all_ranks(group, f"measuring at r = {at}", part)
     for rank, (_, found) in enumerate(parts):
         for store, theirs in zip((figures, layers), found, strict=False):
-            if store is not None and rank != crew.rank:
+            if store is not None and rank != group.rank:
                 store.take_over(theirs, device)
     return sum(evaluations for evaluations, _ in parts)

@@ -25,10 +25,10 @@ from pytest_linearity.numerics.measurement.malloc import kept_pages
 from pytest_linearity.numerics.measurement.measurement import Measurement
 from pytest_linearity.numerics.measurement.refinement import refine
 from pytest_linearity.numerics.measurement.resume import Journal, calibrated, calibration_of
-from pytest_linearity.numerics.measurement.running import Work, share_of
+from pytest_linearity.numerics.measurement.running import RunningMeasurement, share_of
 from pytest_linearity.numerics.measurement.schedule import Logits, Progress
 from pytest_linearity.numerics.metrics.metric import Metric
-from pytest_linearity.numerics.ranks import Crew, Solo, together
+from pytest_linearity.numerics.ranks import ProcessGroup, SingleProcess, on_all_ranks
 
 Enough: TypeAlias = "Callable[[Measurement], bool]"
 """Says whether the directions measured so far are enough."""
@@ -52,7 +52,7 @@ def measure(
     enough: Enough | None = None,
     progress: Progress | None = None,
     engine: Engine | None = None,
-    crew: Crew | None = None,
+    group: ProcessGroup | None = None,
     journal: Journal | None = None,
 ) -> Measurement:
     """Compare a model's true change along directions with its first-order prediction.
@@ -86,8 +86,8 @@ def measure(
             measures all at once. Every round costs one more baseline.
         enough: Asked between two rounds whether the figures so far will do; None never asks.
         progress: Told (done, total) as parameters are served.
-        engine: Runs the evaluations; None runs them at once. See `together`.
-        crew: The ranks that measure together, with the same arguments; None is this process alone.
+        engine: Runs the evaluations; None runs them at once. See `on_all_ranks`.
+        group: The ranks that measure together, with the same arguments; None is this process alone.
         journal: Where results are kept as they come, and are taken from; None for nowhere.
 
     Returns:
@@ -105,14 +105,14 @@ def measure(
     refinement = None
     with outside_inference_mode(), sigterm_interrupts(), readable_out_of_memory(), kept_pages():
         small = calibration or batches[0]
-        ranks = crew or Solo()
+        ranks = group or SingleProcess()
         known = _calibrated_by_one(
             ranks,
             journal,
             lambda: calibrate(model, plain(small), directions, min(radii), place),
         )
         check_prefix(model, batches, small, directions, min(radii), known, place)
-        work = Work(
+        work = RunningMeasurement(
             model,
             batches,
             directions,
@@ -144,18 +144,18 @@ def measure(
 
 
 def _calibrated_by_one(
-    crew: Crew, journal: Journal | None, calibrate: Callable[[], Calibration]
+    group: ProcessGroup, journal: Journal | None, calibrate: Callable[[], Calibration]
 ) -> Calibration:
     """What one rank finds out for all, as all must decide alike."""
-    found = together(
-        crew, "calibration", lambda: None if crew.rank else calibrated(journal, calibrate)
+    found = on_all_ranks(
+        group, "calibration", lambda: None if group.rank else calibrated(journal, calibrate)
     )[0]
     assert found is not None
     return calibration_of(found)
 
 
 def _collect(
-    radii: Sequence[float], work: Work, known: Calibration, metrics: Sequence[Metric]
+    radii: Sequence[float], work: RunningMeasurement, known: Calibration, metrics: Sequence[Metric]
 ) -> Measurement:
     figures, dtypes = work.figures, work.dtypes
     floors = []

@@ -16,7 +16,7 @@ from pytest_linearity.numerics.lockstep.prefix import prefix_of
 from pytest_linearity.numerics.lockstep.tail import Tail, TailMismatch
 from pytest_linearity.numerics.lockstep.trunk import TrunkMismatch
 from pytest_linearity.numerics.measurement import schedule
-from pytest_linearity.numerics.measurement.figures import Figures
+from pytest_linearity.numerics.measurement.figures import PairStore
 from pytest_linearity.numerics.measurement.jobs import Alone, Engine, Job
 from pytest_linearity.numerics.measurement.layers import LayerFigures
 from pytest_linearity.numerics.measurement.reduction import Reduction
@@ -43,7 +43,7 @@ class Pass:
         directions: Directions,
         arithmetic: Arithmetic,
         known: Calibration,
-        figures: Figures,
+        figures: PairStore,
         progress: Progress | None,
         layers: LayerFigures | None = None,
         engine: Engine | None = None,

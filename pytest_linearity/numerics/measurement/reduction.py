@@ -18,7 +18,7 @@ from pytest_linearity.numerics.derivatives import (
 from pytest_linearity.numerics.lockstep.dual import unpack_dual
 from pytest_linearity.numerics.lockstep.evaluation import PREFIX, Evaluation
 from pytest_linearity.numerics.lockstep.tail import TailMismatch
-from pytest_linearity.numerics.measurement.figures import Figures
+from pytest_linearity.numerics.measurement.figures import PairStore
 from pytest_linearity.numerics.measurement.layers import LayerFigures
 from pytest_linearity.numerics.routing import Selections, flips
 
@@ -31,7 +31,7 @@ class Reduction:
 
     def __init__(
         self,
-        figures: Figures,
+        figures: PairStore,
         radii: Sequence[float],
         *,
         derivatives: bool,

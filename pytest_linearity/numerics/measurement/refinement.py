@@ -7,13 +7,13 @@ from math import sqrt
 
 from pytest_linearity.numerics.measurement.limits import Limits, kept
 from pytest_linearity.numerics.measurement.measurement import Refinement
-from pytest_linearity.numerics.measurement.running import Work
+from pytest_linearity.numerics.measurement.running import RunningMeasurement
 
 WIDTH = 1.05
 """Ratio of the two ends at which the crossing is known well enough."""
 
 
-def refine(work: Work, radii: Sequence[float], limits: Limits) -> Refinement | None:
+def refine(work: RunningMeasurement, radii: Sequence[float], limits: Limits) -> Refinement | None:
     """Bracket the crossing above the largest complying radius.
 
     Args:
@@ -39,7 +39,7 @@ def refine(work: Work, radii: Sequence[float], limits: Limits) -> Refinement | N
     return Refinement(low, high, tuple(evaluated))
 
 
-def _complies(work: Work, radius: float, limits: Limits) -> bool:
+def _complies(work: RunningMeasurement, radius: float, limits: Limits) -> bool:
     error = work.figures.stack("relative_error", radius)
     cosine = work.figures.stack("cosine_similarity", radius)
     metrics = work.figures.of_metrics(radius)

@@ -10,7 +10,7 @@ import torch
 
 from pytest_linearity.numerics.calibration.calibration import Calibration
 from pytest_linearity.numerics.lockstep.tail import Site
-from pytest_linearity.numerics.measurement.figures import Figures, Pairs
+from pytest_linearity.numerics.measurement.figures import Pairs, PairStore
 from pytest_linearity.numerics.measurement.layers import LayerFigures
 from pytest_linearity.numerics.measurement.schedule import Wanted
 
@@ -35,7 +35,7 @@ class Rounds:
     def __init__(
         self,
         journal: Journal,
-        figures: Figures,
+        figures: PairStore,
         layers: LayerFigures | None,
         dtype: torch.dtype,
         device: torch.device,

@@ -12,7 +12,7 @@ from pytest_linearity.numerics.calibration.calibration import Calibration, carri
 from pytest_linearity.numerics.derivatives import dual_step
 from pytest_linearity.numerics.directions.directions import Directions
 from pytest_linearity.numerics.directions.kinds import rows_by_kind
-from pytest_linearity.numerics.measurement.figures import Figures
+from pytest_linearity.numerics.measurement.figures import PairStore
 from pytest_linearity.numerics.measurement.gather import gather
 from pytest_linearity.numerics.measurement.jobs import Engine
 from pytest_linearity.numerics.measurement.layers import LayerFigures
@@ -23,10 +23,10 @@ from pytest_linearity.numerics.measurement.schedule import Logits, Progress, Wan
 from pytest_linearity.numerics.metrics.metric import Metric
 from pytest_linearity.numerics.metrics.values import MetricValues
 from pytest_linearity.numerics.precision import Arithmetic, arithmetic_for
-from pytest_linearity.numerics.ranks import Crew, Solo, share
+from pytest_linearity.numerics.ranks import ProcessGroup, SingleProcess, shard
 
 
-class Work:
+class RunningMeasurement:
     """Passes over the parameters, and the figures they have given so far."""
 
     def __init__(
@@ -40,7 +40,7 @@ class Work:
         layers: LayerFigures | None,
         metrics: Sequence[Metric] = (),
         engine: Engine | None = None,
-        crew: Crew | None = None,
+        group: ProcessGroup | None = None,
         journal: Journal | None = None,
     ) -> None:
         """Nothing runs yet; `known` is what calibration found, the rest is as for `measure`."""
@@ -53,9 +53,9 @@ class Work:
         self._precision = precision
         self._layers = layers
         self._engine = engine
-        self._crew = crew or Solo()
+        self._group = group or SingleProcess()
         self._journal = journal
-        self.figures = Figures(len(batches), metrics, known.noise_floor)
+        self.figures = PairStore(len(batches), metrics, known.noise_floor)
         """The figures of all pairs."""
         self.dtypes: dict[float, torch.dtype] = {}
         """The arithmetic in which each radius was measured."""
@@ -141,14 +141,16 @@ class Work:
             self._engine,
             rounds,
         )
-        mine = replace(wanted, directions=share(self._crew, wanted.directions))
+        mine = replace(wanted, directions=shard(self._group, wanted.directions))
 
         def part() -> int:
             if mine.directions:
                 one.run(mine)
             return one.evaluations
 
-        self.evaluations += gather(self._crew, part, *stores, wanted.radii, mine.directions, device)
+        self.evaluations += gather(
+            self._group, part, *stores, wanted.radii, mine.directions, device
+        )
         self.dtypes.update(dict.fromkeys(wanted.radii, dtype))
 
     def _is_coarse(self, radius: float) -> bool:

@@ -31,7 +31,7 @@ from pytest_linearity.numerics.measurement.schedule import Progress
 T = TypeVar("T")
 
 
-def together(measurements: Sequence[Callable[[Engine], T]]) -> list[T | Exception]:
+def measure_together(measurements: Sequence[Callable[[Engine], T]]) -> list[T | Exception]:
     """Run measurements of one model at once.
 
     Args:
@@ -43,13 +43,13 @@ def together(measurements: Sequence[Callable[[Engine], T]]) -> list[T | Exceptio
     Raises:
         BaseException: What is no Exception, as Ctrl-C; every measurement is unwound then.
     """
-    hub = _Hub()
+    hub = _Coordinator()
     if len(measurements) == 1 or _one_of_several_ranks():
         return [_outcome(measurement) for measurement in measurements]
     return hub.run(measurements)
 
 
-def shared_progress(progress: Progress | None, members: int) -> list[Progress | None]:
+def split_progress(progress: Progress | None, members: int) -> list[Progress | None]:
     """For each of several measurements what it is to tell, so that `progress` hears of all."""
     if progress is None:
         return [None] * members
@@ -76,7 +76,7 @@ def _one_of_several_ranks() -> bool:
     return running and distributed.get_world_size() > 1
 
 
-class _Hub:
+class _Coordinator:
     """The engine of all measurements; runs what they wait for once all of them wait."""
 
     def __init__(self) -> None:
@@ -101,7 +101,7 @@ class _Hub:
         try:
             for member in everyone:
                 member.gr_context = copy_context()
-                self._resume(member, _Suspending(self))
+                self._resume(member, _SuspendingEngine(self))
             while self._waiting:
                 self._serve(self._next())
         finally:
@@ -142,10 +142,10 @@ class _Hub:
             self._waiting[member] = reached
 
 
-class _Suspending:
+class _SuspendingEngine:
     """The engine as a measurement sees it."""
 
-    def __init__(self, hub: _Hub) -> None:
+    def __init__(self, hub: _Coordinator) -> None:
         self._hub = hub
 
     @property
@@ -174,7 +174,7 @@ def run_jointly(jobs: Sequence[Job]) -> None:
     if len(jobs) == 1:
         Alone().run(jobs[0])
         return
-    joint = _Joint(jobs)
+    joint = _JointRun(jobs)
     Lockstep(
         jobs[0].model,
         joint.logits,
@@ -186,7 +186,7 @@ def run_jointly(jobs: Sequence[Job]) -> None:
     ).run(list(joint.owners), joint.take, modes=joint.modes, served=joint.served)
 
 
-class _Joint:
+class _JointRun:
     """Several jobs, their batches and directions numbered one after another."""
 
     def __init__(self, jobs: Sequence[Job]) -> None:

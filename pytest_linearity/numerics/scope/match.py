@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_linearity.errors import ConfigError
 from pytest_linearity.numerics.scope.kinds import KINDS, parameters_by_kind
 from pytest_linearity.numerics.scope.names import compact
-from pytest_linearity.numerics.scope.parse import Part, Scope
+from pytest_linearity.numerics.scope.parse import Scope, Term
 from pytest_linearity.numerics.scope.structure import Structure, structure_of
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class _Matcher:
         self.model = model
         self.tensors: Mapping[str, Tensor] = dict(model.named_parameters())
 
-    def match(self, part: Part, scope: Scope) -> ScopeMatch:
+    def match(self, part: Term, scope: Scope) -> ScopeMatch:
         """What one term of a scope holds; never nothing."""
         chosen = self._chosen(part)
         names = [name for name, tensor in self.tensors.items() if id(tensor) in chosen]
@@ -112,7 +112,7 @@ class _Matcher:
     def _kinds(self) -> Mapping[str, set[int]]:
         return parameters_by_kind(self.model, self._structure)
 
-    def _chosen(self, part: Part) -> set[int]:
+    def _chosen(self, part: Term) -> set[int]:
         """The parameters of a term, by `id`."""
         if part.kind == "full":
             return set(map(id, self.tensors.values()))
@@ -133,7 +133,7 @@ class _Matcher:
         modules = (self.model.get_submodule(name) for block in blocks for name in block)
         return {id(tensor) for module in modules for tensor in module.parameters()}
 
-    def _available(self, part: Part) -> str:
+    def _available(self, part: Term) -> str:
         """The scopes that hold something, for a message."""
         sizes = {"full": len(self.tensors)}
         if blocks := self._structure.blocks:
@@ -149,7 +149,7 @@ class _Matcher:
         return ", ".join(there) or "no parameters at all"
 
 
-def _block_range(part: Part, count: int) -> slice:
+def _block_range(part: Term, count: int) -> slice:
     """Which of a model's blocks a term asks for.
 
     Raises:

@@ -25,7 +25,7 @@ _REGEX = "regex:"
 
 
 @dataclass(frozen=True)
-class Part:
+class Term:
     """One term of a scope."""
 
     text: str
@@ -48,7 +48,7 @@ class Scope:
 
     text: str
     """As the user wrote it."""
-    parts: tuple[Part, ...]
+    parts: tuple[Term, ...]
     """The terms of the sum, at least one."""
 
 
@@ -64,7 +64,7 @@ def parse_scope(text: str) -> Scope:
     terms, regex = _terms(text)
     parts = [_part(term, text) for term in terms]
     if regex is not None:
-        parts.append(Part(_REGEX + regex, "regex", pattern=_compiled(regex, text)))
+        parts.append(Term(_REGEX + regex, "regex", pattern=_compiled(regex, text)))
     return Scope(text, tuple(parts))
 
 
@@ -78,16 +78,16 @@ def _terms(text: str) -> tuple[list[str], str | None]:
     return _PLUS.split(text[: found.start()].rstrip(" ")), text[found.end() :]
 
 
-def _part(term: str, text: str) -> Part:
+def _part(term: str, text: str) -> Term:
     if term in WHOLE_WORDS:
-        return Part(term, term)
+        return Term(term, term)
     if (match := _COUNT.fullmatch(term)) and int(match[2]) > 0:
-        return Part(term, match[1], count=int(match[2]))
+        return Term(term, match[1], count=int(match[2]))
     if match := _RANGE.fullmatch(term):
         first, last = int(match[1]), int(match[2] or match[1])
         if first > last:
             raise _error(text, f"{term!r} ends before it begins: write `blocks:{last}-{first}`")
-        return Part(term, "blocks", first=first, last=last)
+        return Term(term, "blocks", first=first, last=last)
     if text and not term:
         raise _error(text, "a term is missing beside a `+`")
     close = get_close_matches(term, WHOLE_WORDS, n=1)

@@ -9,8 +9,8 @@ from typing import Any
 from pytest_linearity.report import text
 from pytest_linearity.report.explanation import explanation
 from pytest_linearity.report.results import (
-    Measured,
-    Unmeasured,
+    Failure,
+    Result,
     counted,
     figure_at,
     mean_cosine,
@@ -22,7 +22,7 @@ from pytest_linearity.report.results import (
 )
 
 
-def html(results: Sequence[Measured], unmeasured: Sequence[Unmeasured] = ()) -> str:
+def html(results: Sequence[Result], unmeasured: Sequence[Failure] = ()) -> str:
     """A page with verdict, table, plots, config, probes and environment of each checkpoint.
 
     Style sheet and drawings are part of the page; it has no script, loads nothing, and adapts to
@@ -67,7 +67,7 @@ def html(results: Sequence[Measured], unmeasured: Sequence[Unmeasured] = ()) -> 
     )
 
 
-def _drawings(results: Sequence[Measured]) -> list[Any]:
+def _drawings(results: Sequence[Result]) -> list[Any]:
     from pytest_linearity.report.plot import drawn_report
 
     return [
@@ -82,7 +82,7 @@ def _drawings(results: Sequence[Measured]) -> list[Any]:
     ]
 
 
-def _series_drawings(results: Sequence[Measured]) -> list[Any]:
+def _series_drawings(results: Sequence[Result]) -> list[Any]:
     from pytest_linearity.report.plot import drawn_series
 
     return [
@@ -97,7 +97,7 @@ def _series_drawings(results: Sequence[Measured]) -> list[Any]:
     ]
 
 
-def _scope_drawings(results: Sequence[Measured]) -> list[Any]:
+def _scope_drawings(results: Sequence[Result]) -> list[Any]:
     from pytest_linearity.report.plot import drawn_scopes
 
     return [

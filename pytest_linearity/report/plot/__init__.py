@@ -14,7 +14,7 @@ from pytest_linearity.report.plot.files import (
 )
 
 if TYPE_CHECKING:
-    from pytest_linearity.report.results import Measured
+    from pytest_linearity.report.results import Result
     from pytest_linearity.verdict.document import Report
 
 __all__ = [
@@ -48,7 +48,7 @@ def plot_report(report: Report, path: Path, *, title: str | None = None) -> None
     save(lambda palette: draw_report(report, palette, title=title), path)
 
 
-def plot_series(series: Sequence[Measured], path: Path, *, title: str | None = None) -> None:
+def plot_series(series: Sequence[Result], path: Path, *, title: str | None = None) -> None:
     """Draw the linearity radius and both metrics of several checkpoints over training steps.
 
     Where the steps are not known, or not distinct, checkpoints are drawn side by side.
@@ -68,7 +68,7 @@ def plot_series(series: Sequence[Measured], path: Path, *, title: str | None = N
     save(lambda palette: draw_series(series, palette, title=title), path)
 
 
-def plot_scopes(scopes: Sequence[Measured], path: Path, *, title: str | None = None) -> None:
+def plot_scopes(scopes: Sequence[Result], path: Path, *, title: str | None = None) -> None:
     """Draw both metrics of several scopes of one checkpoint over the radii, a line for each.
 
     Args:
@@ -87,7 +87,7 @@ def plot_scopes(scopes: Sequence[Measured], path: Path, *, title: str | None = N
 
 
 def plot_beside(
-    results: Sequence[Measured],
+    results: Sequence[Result],
     path: Path,
     *,
     title: str | None = None,
@@ -128,7 +128,7 @@ def drawn_report(report: Report, description: str, *, prefix: str) -> str:
     return inline_svg(lambda palette: draw_report(report, palette, title=""), description, prefix)
 
 
-def drawn_series(series: Sequence[Measured], description: str, *, prefix: str) -> str:
+def drawn_series(series: Sequence[Result], description: str, *, prefix: str) -> str:
     """What `plot_series` draws, as an ``<svg>`` element that takes on the colours of its page.
 
     Args:
@@ -145,7 +145,7 @@ def drawn_series(series: Sequence[Measured], description: str, *, prefix: str) -
     return inline_svg(lambda palette: draw_series(series, palette, title=""), description, prefix)
 
 
-def drawn_scopes(scopes: Sequence[Measured], description: str, *, prefix: str) -> str:
+def drawn_scopes(scopes: Sequence[Result], description: str, *, prefix: str) -> str:
     """What `plot_scopes` draws, as an ``<svg>`` element that takes on the colours of its page.
 
     Args:

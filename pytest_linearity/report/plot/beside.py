@@ -17,7 +17,7 @@ from pytest_linearity.report.plot.radii import legend
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from pytest_linearity.report.results import Measured
+    from pytest_linearity.report.results import Result
 
 ROWS = ("relative_error", "cosine_similarity", "layers")
 """What can be drawn of each checkpoint, from top to bottom."""
@@ -26,7 +26,7 @@ _WIDTH = 4.8
 
 
 def draw_beside(
-    results: Sequence[Measured],
+    results: Sequence[Result],
     palette: Palette,
     *,
     title: str | None = None,
@@ -69,7 +69,7 @@ def draw_beside(
     return figure
 
 
-def _draw_profiles(results: Sequence[Measured], panels: Sequence[Axes], palette: Palette) -> None:
+def _draw_profiles(results: Sequence[Result], panels: Sequence[Axes], palette: Palette) -> None:
     """The heat maps, with one scale of colours for all of them."""
     profiles = [r.report.layers for r in results if r.report.layers is not None]
     fields = None
@@ -85,7 +85,7 @@ def _draw_profiles(results: Sequence[Measured], panels: Sequence[Axes], palette:
         draw_scale(panels, fields, limit, palette)
 
 
-def _head(axes: Axes, result: Measured, *, above: float) -> None:
+def _head(axes: Axes, result: Result, *, above: float) -> None:
     """Name and verdict over a column, so many points above its first panel."""
     report = result.report
     verdict = "passes" if report.passed else "fails"

@@ -17,7 +17,7 @@ from pytest_linearity.verdict import numbers
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from pytest_linearity.report.results import Measured, Metric
+    from pytest_linearity.report.results import Metric, Result
 
 _COLOURS = ("#2178b8", "#c58a00", "#8a63b8", "#1f9471", "#cf4f74", "#7a6a58")
 _MARKERS = "os^Dvphd<>"
@@ -25,9 +25,7 @@ _LINES = ("-", "--", "-.", ":")
 """Lines differ in three ways, so that colour alone need not tell them apart."""
 
 
-def draw_scopes(
-    scopes: Sequence[Measured], palette: Palette, *, title: str | None = None
-) -> Figure:
+def draw_scopes(scopes: Sequence[Result], palette: Palette, *, title: str | None = None) -> Figure:
     """The relative error (logarithmic) and the cosine similarity, with a line for each scope.
 
     Args:
@@ -53,7 +51,7 @@ def draw_scopes(
     return figure
 
 
-def _draw(axes: Axes, scopes: Sequence[Measured], metric: Metric, palette: Palette) -> list[float]:
+def _draw(axes: Axes, scopes: Sequence[Result], metric: Metric, palette: Palette) -> list[float]:
     """A line for each scope, and a cross where a radius does not comply; all values."""
     values: list[float] = []
     broken: list[tuple[float, float]] = []
@@ -89,7 +87,7 @@ def _draw(axes: Axes, scopes: Sequence[Measured], metric: Metric, palette: Palet
     return values
 
 
-def _name(result: Measured) -> str:
+def _name(result: Result) -> str:
     share = text.scope_size(result.report)[1]
     name = shorten(scope_name(result), 40)
     return f"{name} ({share} of all parameters)" if share else name

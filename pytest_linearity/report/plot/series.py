@@ -31,16 +31,14 @@ from pytest_linearity.verdict import numbers
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from pytest_linearity.report.results import Measured, Metric
+    from pytest_linearity.report.results import Metric, Result
 
 _MARKERS = "os^Dvphd<>"
 _NAMED = 14
 """Checkpoints whose names fit side by side."""
 
 
-def draw_series(
-    series: Sequence[Measured], palette: Palette, *, title: str | None = None
-) -> Figure:
+def draw_series(series: Sequence[Result], palette: Palette, *, title: str | None = None) -> Figure:
     """The linearity radius above, and below it both metrics with a line for each radius.
 
     Args:
@@ -61,14 +59,14 @@ def draw_series(
     return figure
 
 
-def _places(series: Sequence[Measured]) -> list[float]:
+def _places(series: Sequence[Result]) -> list[float]:
     if over_steps(series):
         return [float(result.step or 0) for result in series]
     return [float(place) for place in range(len(series))]
 
 
 def _draw_linearity_radius(
-    axes: Axes, series: Sequence[Measured], places: Sequence[float], palette: Palette
+    axes: Axes, series: Sequence[Result], places: Sequence[float], palette: Palette
 ) -> None:
     radii = radii_of(series)
     bottom, top = log_range(radii)
@@ -112,7 +110,7 @@ def _draw_linearity_radius(
 
 
 def _draw_errors(
-    axes: Axes, series: Sequence[Measured], places: Sequence[float], palette: Palette
+    axes: Axes, series: Sequence[Result], places: Sequence[float], palette: Palette
 ) -> None:
     limit = series[0].report.config["relerr_threshold"]
     means = _draw_metric(axes, series, places, palette, mean_error)
@@ -122,7 +120,7 @@ def _draw_errors(
 
 
 def _draw_cosines(
-    axes: Axes, series: Sequence[Measured], places: Sequence[float], palette: Palette
+    axes: Axes, series: Sequence[Result], places: Sequence[float], palette: Palette
 ) -> None:
     limit = series[0].report.config["cos_threshold"]
     means = _draw_metric(axes, series, places, palette, mean_cosine)
@@ -136,7 +134,7 @@ def _explain(axes: Axes) -> None:
 
 def _draw_metric(
     axes: Axes,
-    series: Sequence[Measured],
+    series: Sequence[Result],
     places: Sequence[float],
     palette: Palette,
     metric: Metric,
@@ -160,7 +158,7 @@ def _draw_metric(
     return drawn
 
 
-def _step_axis(axes: Axes, series: Sequence[Measured], places: Sequence[float]) -> None:
+def _step_axis(axes: Axes, series: Sequence[Result], places: Sequence[float]) -> None:
     if over_steps(series):
         axes.set_xlabel("training step")
         axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pytest_linearity.report import text
-from pytest_linearity.report.results import Measured, radii_of, title
+from pytest_linearity.report.results import Result, radii_of, title
 from pytest_linearity.report.terminal.series import (
     COLUMN,
     add_figure_columns,
@@ -25,7 +25,7 @@ _PARAMETERS = 12
 
 
 def render_scopes(
-    scopes: Sequence[Measured], *, width: int = 80, color: bool = False, encoding: str = "utf-8"
+    scopes: Sequence[Result], *, width: int = 80, color: bool = False, encoding: str = "utf-8"
 ) -> str:
     """The scopes as text for a terminal.
 
@@ -47,7 +47,7 @@ def render_scopes(
 
 
 def scopes_table(
-    scopes: Sequence[Measured], radii: Sequence[float], *, ascii_only: bool = False
+    scopes: Sequence[Result], radii: Sequence[float], *, ascii_only: bool = False
 ) -> Table:
     """One row per scope: parameters, linearity radius, verdict, and both means at each radius.
 
@@ -75,18 +75,18 @@ def scopes_table(
     return table
 
 
-def heading(scopes: Sequence[Measured]) -> str:
+def heading(scopes: Sequence[Result]) -> str:
     """What the table is of."""
     return f"{title(scopes[0].name, scopes[0].label)}: {len(scopes)} scopes"
 
 
-def scope_name(result: Measured) -> str:
+def scope_name(result: Result) -> str:
     """The scope as the config has it; a label may lack signs of a regular expression."""
     name: str = result.report.config.get("param_scope") or result.short
     return name
 
 
-def _fixed_width(scopes: Sequence[Measured]) -> int:
+def _fixed_width(scopes: Sequence[Result]) -> int:
     """Columns taken before those of the figures."""
     names = max(len(scope_name(result)) for result in scopes)
     return 2 + max(names, 5) + 2 + _PARAMETERS + COLUMN + 11 + 8

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from pytest_linearity.report.explanation import series_line
 from pytest_linearity.report.results import (
-    Measured,
+    Result,
     figure_at,
     mean_cosine,
     mean_error,
@@ -26,7 +26,7 @@ COLUMN = 8
 
 
 def render_series(
-    series: Sequence[Measured], *, width: int = 80, color: bool = False, encoding: str = "utf-8"
+    series: Sequence[Result], *, width: int = 80, color: bool = False, encoding: str = "utf-8"
 ) -> str:
     """The series as text for a terminal.
 
@@ -49,7 +49,7 @@ def render_series(
 
 
 def series_table(
-    series: Sequence[Measured], radii: Sequence[float], *, ascii_only: bool = False
+    series: Sequence[Result], radii: Sequence[float], *, ascii_only: bool = False
 ) -> Table:
     """One row per checkpoint: linearity radius, verdict, and both means at each radius.
 
@@ -77,12 +77,12 @@ def series_table(
     return table
 
 
-def heading(series: Sequence[Measured]) -> str:
+def heading(series: Sequence[Result]) -> str:
     """What the table is of."""
     return f"{title(series[0].name, None, series[0].scope)}: {len(series)} checkpoints"
 
 
-def notes(results: Sequence[Measured], radii: Sequence[float], room: int) -> list[Text]:
+def notes(results: Sequence[Result], radii: Sequence[float], room: int) -> list[Text]:
     """Lines below such a table: radii that there is no room for, and verdicts in doubt."""
     lines = []
     if len(radii) > room:
@@ -102,7 +102,7 @@ def add_figure_columns(table: Table, radii: Sequence[float], *, ascii_only: bool
             table.add_column(f"{metric}\nr={numbers.tick(radius)}", justify="right")
 
 
-def figure_cells(result: Measured, radii: Sequence[float]) -> list[str]:
+def figure_cells(result: Result, radii: Sequence[float]) -> list[str]:
     """Those means."""
     return [
         numbers.mean(figure_at(result, radius, metric))
@@ -111,7 +111,7 @@ def figure_cells(result: Measured, radii: Sequence[float]) -> list[str]:
     ]
 
 
-def verdict_cells(result: Measured) -> list[Text]:
+def verdict_cells(result: Result) -> list[Text]:
     """Linearity radius, and whether it passes."""
     style = "green" if result.passed else "bold red"
     return [
@@ -120,21 +120,21 @@ def verdict_cells(result: Measured) -> list[Text]:
     ]
 
 
-def _radius(result: Measured) -> str:
+def _radius(result: Result) -> str:
     radius = result.report.linearity_radius
     if radius is None:
         return "none"
     return str(radius) if len(str(radius)) < COLUMN else numbers.tick(radius)
 
 
-def _steps_say_more(series: Sequence[Measured]) -> bool:
+def _steps_say_more(series: Sequence[Result]) -> bool:
     """Whether steps are known that the names of the checkpoints do not end with."""
     names = [result.label or result.short for result in series]
     steps = [result.step for result in series]
     return any(s is not None and not n.endswith(str(s)) for s, n in zip(steps, names, strict=True))
 
 
-def _fixed_width(series: Sequence[Measured]) -> int:
+def _fixed_width(series: Sequence[Result]) -> int:
     """Columns taken before those of the figures."""
     names = max(len(result.label or result.short) for result in series)
     edges = 2

@@ -1,4 +1,4 @@
-"""The ranks of a run as the numerics see them: a crew, on torch's process group."""
+"""The ranks of a run as the numerics see them, on torch's process group."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from pytest_linearity.errors import ConfigError, RanksError
-from pytest_linearity.run.ranks.liveness import Watch
+from pytest_linearity.run.ranks.liveness import Liveness
 from pytest_linearity.run.ranks.place import Place
 from pytest_linearity.run.store.packing import pack, unpack
 
@@ -26,9 +26,9 @@ _TOLD_WITHIN = 10.0
 
 
 class Ranks:
-    """A crew of several processes."""
+    """A group of several processes."""
 
-    def __init__(self, place: Place, watch: Watch) -> None:
+    def __init__(self, place: Place, watch: Liveness) -> None:
         """The one of this process; it needs its `group` before anything is exchanged.
 
         Args:
@@ -44,7 +44,7 @@ class Ranks:
         self.hosts: tuple[str, ...] = ("",) * place.size
 
     @property
-    def together(self) -> bool:
+    def intact(self) -> bool:
         """Whether the ranks can still exchange anything."""
         return not self._parted and self._watch.loss is None and not self._watch.left
 
@@ -77,7 +77,7 @@ class Ranks:
         """A rank as a person knows it."""
         return f"rank {rank} on {self.hosts[rank]}" if self.hosts[rank] else f"rank {rank}"
 
-    def own(self, device: torch.device) -> torch.device:
+    def local_device(self, device: torch.device) -> torch.device:
         """The GPU of this rank, where `device` means any; see `Crew`."""
         if device.type != "cuda":
             return device

@@ -37,7 +37,7 @@ class Loss:
     """What was seen of it."""
 
 
-class Watch:
+class Liveness:
     """A thread that listens to other ranks."""
 
     def __init__(self, rank: int, others: int, lost: Callable[[Loss], None]) -> None:

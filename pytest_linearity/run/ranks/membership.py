@@ -22,9 +22,9 @@ import torch.distributed as dist
 from torch.distributed.rendezvous import rendezvous
 
 from pytest_linearity.errors import UNUSABLE, RanksError
-from pytest_linearity.numerics.ranks import Solo, enter
+from pytest_linearity.numerics.ranks import SingleProcess, enter
 from pytest_linearity.run.ranks.group import Ranks
-from pytest_linearity.run.ranks.liveness import Loss, Watch
+from pytest_linearity.run.ranks.liveness import Liveness, Loss
 from pytest_linearity.run.ranks.place import Place
 
 _JOINING = timedelta(minutes=5)
@@ -42,7 +42,7 @@ class Membership:
     """This process as one of the ranks, until it leaves."""
 
     def __init__(self, place: Place, told: Callable[[str], None] = lambda _: None) -> None:
-        """Join; the crew is then the current one.
+        """Join; the group is then the current one.
 
         Args:
             place: The place of this process.
@@ -57,7 +57,7 @@ class Membership:
         self._stderr = _own_stderr()
         self._interrupted = False
         self._over = threading.Event()
-        self._watch = Watch(place.rank, place.size - 1 if place.rank == 0 else 1, self._lost)
+        self._watch = Liveness(place.rank, place.size - 1 if place.rank == 0 else 1, self._lost)
         self.ranks = Ranks(place, self._watch)
         self._destroys = not dist.is_initialized()
         signal.signal(signal.SIGTERM, self._terminate)
@@ -78,11 +78,11 @@ class Membership:
         if self._over.is_set():
             return
         self._over.set()
-        enter(Solo())
-        together = self.ranks.together
+        enter(SingleProcess())
+        intact = self.ranks.intact
         self.end()
         self._watch.leave(how)
-        if self._destroys and together:
+        if self._destroys and intact:
             dist.destroy_process_group()
         if self._stderr is not None:
             self._stderr.close()

@@ -13,7 +13,7 @@ from pytest_linearity.checkpoint.digest import content_digest
 from pytest_linearity.errors import LinearityError, RanksError
 from pytest_linearity.numerics.directions.kinds import rows_by_kind
 from pytest_linearity.numerics.metrics.registry import built_in
-from pytest_linearity.numerics.ranks import Crew, alone, together
+from pytest_linearity.numerics.ranks import ProcessGroup, is_single, on_all_ranks
 from pytest_linearity.run.store.findings_file import (
     findings_of,
     plain_findings,
@@ -79,7 +79,7 @@ class Cache:
         same = read_findings(self._path(key, config))
         if same is not None:
             return same
-        if config.refine or len(config.looks.counts) > 1:
+        if config.refine or len(config.sampling.counts) > 1:
             return None  # under other limits the crossing is elsewhere, and so is the last look
         others = map(read_findings, sorted(self._directory.glob(f"{key}-*.found")))
         return next((found for found in others if found and _decides(found, config)), None)
@@ -137,11 +137,11 @@ def _decides(findings: Findings, config: Config) -> bool:
     )
 
 
-def obtain(crew: Crew, cache: Cache, run: Run, measure: Measure) -> Findings:
+def obtain(group: ProcessGroup, cache: Cache, run: Run, measure: Measure) -> Findings:
     """The findings of an earlier run that rank 0 has, or those of now, which it keeps.
 
     Args:
-        crew: The ranks.
+        group: The ranks.
         cache: That of this process; only that of rank 0 is looked into.
         run: What findings are wanted of.
         measure: Measures on all ranks together.
@@ -149,14 +149,14 @@ def obtain(crew: Crew, cache: Cache, run: Run, measure: Measure) -> Findings:
     Raises:
         LinearityError: If config, checkpoint or probes cannot be used.
     """
-    if alone(crew):
+    if is_single(group):
         return cache.obtain(run, measure)
-    if not any(together(crew, "the cache", lambda: crew.rank == 0 and cache.has(run))):
-        return measure() if crew.rank else cache.obtain(run, measure)
-    found = together(
-        crew,
+    if not any(on_all_ranks(group, "the cache", lambda: group.rank == 0 and cache.has(run))):
+        return measure() if group.rank else cache.obtain(run, measure)
+    found = on_all_ranks(
+        group,
         "an earlier measurement",
-        lambda: None if crew.rank else plain_findings(cache.obtain(run, measure)),
+        lambda: None if group.rank else plain_findings(cache.obtain(run, measure)),
     )[0]
     findings = findings_of(found or {})
     if findings is None:

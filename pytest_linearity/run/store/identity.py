@@ -103,7 +103,7 @@ def _vector_files(config: Config) -> list[Path]:
 def measured_keys(config: Config) -> dict[str, Any]:
     """The keys of a config that its figures depend on."""
     unused = _NOT_MEASURED | _IN_OTHER_WORDS
-    if len(config.looks.counts) == 1:  # else it says when to stop
+    if len(config.sampling.counts) == 1:  # else it says when to stop
         unused = {*unused, "confidence"}
     keys = {key: value for key, value in config.to_dict().items() if key not in unused}
     return {**keys, "metrics": sorted(metric.name for metric in config.chosen_metrics)}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_linearity.errors import LinearityError
 from pytest_linearity.files import brief, read_checked, require_writable, write_checked, write_whole
-from pytest_linearity.numerics.ranks import Crew, together
+from pytest_linearity.numerics.ranks import ProcessGroup, on_all_ranks
 from pytest_linearity.run.store.identity import difference
 from pytest_linearity.run.store.packing import pack, unpack
 
@@ -23,7 +23,7 @@ _MEMORY = "contents.json"
 _ENTRY = ".entry"
 
 
-class Journal:
+class JournalFolder:
     """Entries of one measurement, by what they are of."""
 
     def __init__(self, directory: Path) -> None:
@@ -84,9 +84,9 @@ class Journal:
             )
         self._of = hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
-    def add_up(self, crew: Crew) -> None:
+    def add_up(self, group: ProcessGroup) -> None:
         """Count what all ranks have read."""
-        counts = together(crew, "closing the journal", lambda: (self.read, self.damaged))
+        counts = on_all_ranks(group, "closing the journal", lambda: (self.read, self.damaged))
         self.read, self.damaged = map(sum, zip(*counts, strict=True))
 
     def describe(self) -> dict[str, Any]:

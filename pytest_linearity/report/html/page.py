@@ -20,6 +20,7 @@ from pytest_linearity.report.results import (
     series_of,
     title,
 )
+from pytest_linearity.verdict import numbers
 
 
 def html(results: Sequence[Result], unmeasured: Sequence[Failure] = ()) -> str:
@@ -56,6 +57,7 @@ def html(results: Sequence[Result], unmeasured: Sequence[Failure] = ()) -> str:
         total=len(results) + len(unmeasured),
         failing=failing,
         text=text,
+        numbers=numbers,
         explanation=explanation,
         radii_of=radii_of,
         figure_at=figure_at,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
-from oracle import Truth
 from torch import Tensor, nn
 
 from pytest_linearity import Directions
@@ -14,6 +13,7 @@ from pytest_linearity.differences import extrapolate, steps
 from pytest_linearity.lockstep import Evaluation, Lockstep
 from pytest_linearity.lockstep.dual import unpack_dual
 from pytest_linearity.precision import arithmetic_for
+from tests.support.oracle import Truth
 
 
 def evaluate(

@@ -8,14 +8,15 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from conformance import check as checks
-from conformance.batches import padding, together
-from conformance.check import PADDING_TOLERANCE, Row, check
-from conformance.compare import TOLERANCE, Agreement, compare
-from conformance.overrides import EXCLUDED, OVERRIDES
-from conformance.table import page
-from conformance.tiny import architectures, tiny_model
 from packaging.version import Version
+
+from tests.conformance import check as checks
+from tests.conformance.batches import padding, together
+from tests.conformance.check import PADDING_TOLERANCE, Row, check
+from tests.conformance.compare import TOLERANCE, Agreement, compare
+from tests.conformance.overrides import EXCLUDED, OVERRIDES
+from tests.conformance.table import page
+from tests.conformance.tiny import architectures, tiny_model
 
 SAMPLE = {
     "llama": "forward-mode",

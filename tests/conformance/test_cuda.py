@@ -6,12 +6,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from checkpoints import tiny_llama
 
 from pytest_linearity import Config
 from pytest_linearity.analysis import Analysis
+from tests.support.checkpoints import tiny_llama
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"),
+]
 
 
 @pytest.mark.parametrize("precision", ["float32", "float64", "auto"])

@@ -7,10 +7,6 @@ from functools import cache
 
 import pytest
 import torch
-from conformance.batches import together
-from conformance.compare import TOLERANCE, compare
-from conformance.overrides import EXCLUDED
-from conformance.tiny import architectures, tiny_model
 from torch import nn
 
 from pytest_linearity.errors import ConfigError
@@ -22,6 +18,10 @@ from pytest_linearity.scope import (
     transformer_blocks,
 )
 from pytest_linearity.scope.names import compact
+from tests.conformance.batches import together
+from tests.conformance.compare import TOLERANCE, compare
+from tests.conformance.overrides import EXCLUDED
+from tests.conformance.tiny import architectures, tiny_model
 
 DISJOINT = ("embeddings", "attention", "mlp", "norms", "head")
 

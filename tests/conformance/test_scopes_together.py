@@ -8,8 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from checkpoints import llama
-from oracle import brute_force
 from torch import Tensor, nn
 
 from pytest_linearity import Directions, engine, joint, measure
@@ -26,6 +24,8 @@ from pytest_linearity.metrics import find_metric
 from pytest_linearity.precision import Arithmetic
 from pytest_linearity.together import shared_progress, together
 from pytest_linearity.verdict import Limits
+from tests.support.checkpoints import llama
+from tests.support.oracle import brute_force
 
 SCOPES = ("full", "attention", "last_blocks:1", "embeddings+norms")
 RADII = (0.1, 0.5, 3.0)
@@ -109,7 +109,7 @@ def assert_same(ours: Measurement, alone: Measurement, tolerance: float) -> None
     )
 
 
-@pytest.mark.parametrize("precision", ["float64", "auto"])
+@pytest.mark.parametrize("precision", ["float64", pytest.param("auto", marks=pytest.mark.slow)])
 def test_each_scope_has_the_figures_it_has_alone(
     precision: str,
     model: nn.Module,

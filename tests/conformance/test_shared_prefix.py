@@ -3,34 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 import pytest
 import torch
-from conformance.sizes import VOCABULARY
-from conformance.tiny import tiny_model
-from oracle import brute_force
 from torch import Tensor, nn
 
-from pytest_linearity import Directions, measure
+from pytest_linearity import Directions
 from pytest_linearity.analysis import _small_part
 from pytest_linearity.engine import Engine
 from pytest_linearity.lockstep import Evaluation, Lockstep, supply
 from pytest_linearity.lockstep.evaluation import Coroutine
 from pytest_linearity.lockstep.prefix import PrefixMismatch, SharedPrefix
-from pytest_linearity.logits import LastTokenLogits, last_token_logits
+from pytest_linearity.logits import last_token_logits
 from pytest_linearity.measurement import Measurement
 from pytest_linearity.precision import Arithmetic
 from pytest_linearity.probes.batches import make_batches
 from pytest_linearity.scope.structure import transformer_blocks
-from pytest_linearity.sharing import Sharing, share
+from pytest_linearity.sharing import share
 from pytest_linearity.together import together
-
-CPU = torch.device("cpu")
-RADII = (0.1, 1.0)
-PREFIX = 9
-REST = (3, 7, 5)
+from tests.conformance.tiny import tiny_model
+from tests.support.oracle import brute_force
+from tests.support.shared_prefix import CPU, PREFIX, RADII, Case, case, prompts, same
 
 SHARED = (
     "llama",
@@ -54,47 +49,6 @@ def _one_thread():
     torch.set_num_threads(1)  # these models are too small for more
     yield
     torch.set_num_threads(threads)
-
-
-def prompts() -> list[list[int]]:
-    generator = torch.Generator().manual_seed(1)
-
-    def some(count: int) -> list[int]:
-        return torch.randint(5, VOCABULARY, (count,), generator=generator).tolist()
-
-    first = some(PREFIX)
-    return [first + some(count) for count in REST]
-
-
-@dataclass(frozen=True)
-class Case:
-    """A model, and two batches of prompts; the longer has padding."""
-
-    model: nn.Module
-    runs: Sequence[LastTokenLogits]
-    small: LastTokenLogits
-    sharing: Sharing
-
-    def measure(self, *, shared: bool, scope: str = "full", **how: object) -> Measurement:
-        directions = Directions(self.model, 2, scope=scope)
-        batches = self.sharing.batches if shared else self.runs
-        small = self.sharing.calibration if shared else self.small
-        return measure(self.model, batches, directions, RADII, "float64", calibration=small, **how)
-
-
-def case(model: nn.Module, size: int = 2) -> Case:
-    batches = make_batches(prompts(), size=size, pad_id=0)
-    runs = [last_token_logits(model, batch, CPU) for batch in batches]
-    small = last_token_logits(model, _small_part(batches[0]), CPU)
-    return Case(model, runs, small, share(runs, small, prompts()))
-
-
-def same(ours: Measurement, theirs: Measurement) -> None:
-    for name in ("relative_error", "cosine_similarity"):
-        torch.testing.assert_close(
-            getattr(ours, name), getattr(theirs, name), rtol=1e-9, atol=1e-10
-        )
-    assert ours.routing_flips == theirs.routing_flips
 
 
 @pytest.mark.parametrize("name", SHARED)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import base64
 import re
 from pathlib import Path
 
 import nbformat
-import notebook
 import pytest
-from conftest import Once
+
+from tests.support import notebook
+from tests.support.fixtures import Once
+from tests.support.paths import ARITHMETIC
 
 NUMBER = re.compile(r"(?<![\w.])-?\d[\d,]*(?:\.\d+)?(?:e[+-]\d+)?")
 COMMITTED = notebook.read()
@@ -22,7 +23,7 @@ def fresh(tmp_path_factory: pytest.TempPathFactory, once: Once) -> nbformat.Note
 
     def execute() -> str:
         folder = tmp_path_factory.mktemp("notebook")
-        (folder / "arithmetic").symlink_to(notebook.EXAMPLES / "arithmetic")
+        (folder / "arithmetic").symlink_to(ARITHMETIC)
         found = notebook.executed(COMMITTED, folder)
         assert [path.name for path in folder.iterdir()] == ["arithmetic"]
         return str(nbformat.writes(found))
@@ -58,36 +59,6 @@ def test_what_counts_as_close() -> None:
     assert not _close("0.3156", "0.3158")
     assert _close("2.9e-05", "3.4e-05")
     assert not _close("2.9e-05", "3.4e-04")
-
-
-def test_the_committed_notebook_is_whole_and_clean() -> None:
-    nbformat.validate(COMMITTED)
-    text = notebook.PATH.read_text(encoding="utf-8")
-    assert len(text) < 200_000
-    assert notebook.stripped(nbformat.from_dict(COMMITTED)) == COMMITTED
-    for private in ("/home/", "/root/", "/tmp/", "/usr/", "site-packages", "execution_state"):
-        assert private not in text
-    counts = [COMMITTED.cells[place].execution_count for place in CODE]
-    assert counts == list(range(1, len(CODE) + 1))
-    assert not any(
-        o.get("name") == "stderr" for place in CODE for o in COMMITTED.cells[place].outputs
-    )
-    [picture] = re.findall(r'"image/png": "([^"]+)"', text)
-    assert base64.b64decode(picture.encode().replace(b"\\n", b"")).startswith(b"\x89PNG")
-
-
-def test_its_links_lead_somewhere() -> None:
-    prose = "\n".join(cell.source for cell in COMMITTED.cells if cell.cell_type == "markdown")
-    headings = re.findall(
-        r"^#+ (.+)$", (notebook.EXAMPLES.parent / "README.md").read_text("utf-8"), re.M
-    )
-    anchors = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
-    links = re.findall(r"\]\(([^)\s]+)\)", prose)
-    assert links
-    for link in links:
-        path, _, anchor = link.partition("#")
-        assert (notebook.EXAMPLES / path).exists()
-        assert not anchor or anchor in anchors
 
 
 def test_what_it_says_of_its_figures(fresh: nbformat.NotebookNode) -> None:

@@ -14,7 +14,11 @@ import pytest
 import torch
 import yaml
 from junitparser import JUnitXml
-from ranked import (
+
+from pytest_linearity import analyze
+from pytest_linearity.cli import main
+from pytest_linearity.config import load_config
+from tests.support.ranked import (
     await_pids,
     ended,
     exit_codes,
@@ -24,10 +28,6 @@ from ranked import (
     run,
     started,
 )
-
-from pytest_linearity import analyze
-from pytest_linearity.cli import main
-from pytest_linearity.config import load_config
 
 GATE = "--linearity-config=gate.yaml"
 SMALL = {"prompts": ["1+1=", "The sky is", "abc"], "radii": [0.01, 0.1], "cos_threshold": -1}

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Run, Write, heed_sigint
-from fakes import FAKE
 from junitparser import JUnitXml
-from test_plugin_run import properties
+
+from tests.support.fakes import FAKE
+from tests.support.fixtures import Run, Write
+from tests.support.junit import properties
+from tests.support.processes import heed_sigint
 
 GATE = "--linearity-config=gate.yaml"
 MODES = ("load", "loadscope", "loadfile", "loadgroup", "worksteal", "each")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -124,3 +125,12 @@ def tiny_llama(
     if tokenizer:
         character_tokenizer(chat_template=chat_template).save_pretrained(directory)
     return directory
+
+
+def rewrite(path: Path) -> None:
+    """Changes one weight; size and time of the last change stay as they were."""
+    before = path.stat()
+    content = bytearray(path.read_bytes())
+    content[-2] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))

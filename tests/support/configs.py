@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from pytest_linearity.config import load_config
+from pytest_linearity.config import Config, load_config
 from pytest_linearity.errors import ConfigError
 
 SFT = """\
@@ -58,6 +59,20 @@ eval_strategy: steps
 eval_steps: 500
 """
 """A full fine-tuning config of the LLaMA-Factory kind."""
+
+
+SMALL = {
+    "prompts": ("1+1=", "The sky is"),
+    "num_directions": 2,
+    "precision": "float32",
+    "radii": (0.01, 0.1),
+}
+"""Keys with which a tiny checkpoint is measured in a moment."""
+
+
+def small_config(checkpoint: Path, **keys: Any) -> Config:
+    """A config with these keys and, for the rest, the small ones."""
+    return Config(model_name_or_path=str(checkpoint), **{**SMALL, **keys})
 
 
 def write(directory: Path, text: str | bytes) -> Path:

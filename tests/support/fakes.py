@@ -93,3 +93,16 @@ stored._tensor = numpy.array
 """
 """For a `conftest.py`. The name of the checkpoint says what becomes of it; a file per measuring
 process is left behind."""
+
+HOOK = """
+import pytest
+from pytest_linearity import Metric
+
+def largest(change, predicted, baseline):
+    return (change - predicted).abs().amax(-1)
+
+def pytest_linearity_metrics(config):
+    assert isinstance(config, pytest.Config)
+    return [Metric("largest_error", "largest error", "max |Δ_true − Δ_pred|", largest)]
+"""
+"""For a `conftest.py`: a metric of the project's own."""

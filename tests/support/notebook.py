@@ -1,6 +1,6 @@
 """The example notebook, executed: for its test, and to commit it with its outputs.
 
-    python tests/notebook.py
+    python -m tests.support.notebook
 
 executes `examples/python_interface.ipynb` and writes it back, without what varies from machine to
 machine.
@@ -16,7 +16,8 @@ from unittest import mock
 import nbclient
 import nbformat
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
+from tests.support.paths import EXAMPLES
+
 PATH = EXAMPLES / "python_interface.ipynb"
 _METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},

@@ -3,35 +3,18 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
-from conftest import FixedAnalysis, Write
 
-from pytest_linearity import __version__
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], imported: None):  # type: ignore[no-untyped-def]
-    """Runs the command: its exit code, standard output and standard error."""
-    from pytest_linearity.cli import main
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        try:
-            code = main(arguments)
-        except SystemExit as error:  # argparse
-            code = int(error.code or 0)
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
+from tests.support.fixed import FixedAnalysis
+from tests.support.fixtures import Call, Write
 
 
-def test_measures_and_writes_the_report(run, pytester: pytest.Pytester, real_config: Write) -> None:
+def test_measures_and_writes_the_report(
+    call: Call, pytester: pytest.Pytester, real_config: Write
+) -> None:
     real_config(radii=[0.01, 0.1])
-    code, shown, errors = run("analyze-logits", "gate.yaml")
+    code, shown, errors = call("analyze-logits", "gate.yaml")
     assert code == 0
     assert not errors
     report = json.loads((pytester.path / "linearity_report.json").read_text())
@@ -42,10 +25,10 @@ def test_measures_and_writes_the_report(run, pytester: pytest.Pytester, real_con
 
 
 def test_does_not_judge(
-    run, pytester: pytest.Pytester, write_config: Write, fixed: type[FixedAnalysis]
+    call: Call, pytester: pytest.Pytester, write_config: Write, fixed: type[FixedAnalysis]
 ) -> None:
     write_config()
-    code, shown, _ = run("analyze-logits", "gate.yaml", "--report", "out/x.json")
+    code, shown, _ = call("analyze-logits", "gate.yaml", "--report", "out/x.json")
     assert code == 0
     assert "no\n" in shown
     report = json.loads((pytester.path / "out" / "x.json").read_text())
@@ -54,10 +37,10 @@ def test_does_not_judge(
 
 
 def test_a_key_set_on_the_command_line(
-    run, pytester: pytest.Pytester, write_config: Write, fixed: type[FixedAnalysis]
+    call: Call, pytester: pytest.Pytester, write_config: Write, fixed: type[FixedAnalysis]
 ) -> None:
     write_config()
-    code, _, _ = run("analyze-logits", "gate.yaml", "--set", "radii=[0.1]", "--set", "seed=7")
+    code, _, _ = call("analyze-logits", "gate.yaml", "--set", "radii=[0.1]", "--set", "seed=7")
     assert code == 0
     report = json.loads((pytester.path / "linearity_report.json").read_text())
     assert list(report["metrics"]) == ["0.1"]
@@ -78,7 +61,7 @@ def test_a_key_set_on_the_command_line(
     ],
 )
 def test_input_that_cannot_be_used(
-    run,
+    call: Call,
     keys: dict[str, object],
     arguments: list[str],
     mentioned: str,
@@ -86,7 +69,7 @@ def test_input_that_cannot_be_used(
     write_config: Write,
 ) -> None:
     write_config(**keys)
-    code, shown, errors = run("analyze-logits", *arguments)
+    code, shown, errors = call("analyze-logits", *arguments)
     assert code == 4
     assert not shown
     lines = [line for line in errors.splitlines() if not line.startswith(("usage:", " "))]
@@ -96,45 +79,27 @@ def test_input_that_cannot_be_used(
     assert [path.name for path in pytester.path.iterdir()] == ["gate.yaml"]
 
 
-def test_no_command(run) -> None:
-    code, _, errors = run()
+def test_no_command(call: Call) -> None:
+    code, _, errors = call()
     assert code == 4
     assert "COMMAND" in errors
 
 
 def test_a_misspelt_key_is_warned_about(
-    run, write_config: Write, fixed: type[FixedAnalysis]
+    call: Call, write_config: Write, fixed: type[FixedAnalysis]
 ) -> None:
     write_config(cos_treshold=0.9)
-    code, _, errors = run("analyze-logits", "gate.yaml")
+    code, _, errors = call("analyze-logits", "gate.yaml")
     assert code == 0
     assert errors.startswith("warning: gate.yaml: ")
     assert "cos_threshold" in errors
 
 
 def test_control_c(
-    run, pytester: pytest.Pytester, write_config: Write, fixed: type[FixedAnalysis]
+    call: Call, pytester: pytest.Pytester, write_config: Write, fixed: type[FixedAnalysis]
 ) -> None:
     write_config()
     fixed.error = KeyboardInterrupt()
-    code, shown, errors = run("analyze-logits", "gate.yaml")
+    code, shown, errors = call("analyze-logits", "gate.yaml")
     assert (code, shown, errors) == (130, "", "interrupted\n")
     assert not list(pytester.path.glob("*.json"))
-
-
-@pytest.mark.parametrize("arguments", [["--help"], ["analyze-logits", "--help"]])
-def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
-    script = (
-        "import sys; from pytest_linearity.cli import main\n"
-        "try: main()\n"
-        "finally: assert not {'torch', 'rich', 'yaml'} & set(sys.modules)"
-    )
-    command = [sys.executable, "-c", script, *arguments]
-    result = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert "analyze-logits" in result.stdout
-
-
-def test_the_installed_command_and_its_version() -> None:
-    command = [str(Path(sys.executable).with_name("pytest-linearity")), "--version"]
-    result = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert result.stdout.strip() == __version__

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from reports import report, series
 
 from pytest_linearity.cli import main
 from pytest_linearity.report.document import Report
 from pytest_linearity.report.json import write_json
+from tests.support.fixtures import Call
+from tests.support.reports import report, series
 
 Captured = pytest.CaptureFixture[str]
 
@@ -103,16 +102,13 @@ def test_the_report_that_was_read_is_what_is_drawn(drawn: list[object]) -> None:
     ],
 )
 def test_input_that_cannot_be_used(
-    arguments: list[str], mentioned: str, here: Path, capsys: Captured
+    arguments: list[str], mentioned: str, here: Path, call: Call
 ) -> None:
     (here / "text.txt").write_text("text")
     before = set(here.iterdir())
-    try:
-        code = main(["plot", *arguments])
-    except SystemExit as error:
-        code = int(error.code or 0)
+    code, _, errors = call("plot", *arguments)
     assert code == 4
-    error = capsys.readouterr().err.splitlines()[-1]
+    error = errors.splitlines()[-1]
     assert error.startswith("error: ")
     assert mentioned in error
     assert set(here.iterdir()) == before
@@ -124,9 +120,8 @@ def test_without_matplotlib(capsys: Captured, monkeypatch: pytest.MonkeyPatch) -
     assert "pip install 'pytest-linearity[plot]'" in capsys.readouterr().err
 
 
-def test_help() -> None:
-    script = "import sys; from pytest_linearity.cli import main; sys.exit(main())"
-    command = [sys.executable, "-c", script, "plot", "--help"]
-    result = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert "exit code" in result.stdout
-    assert "linearity.png" in result.stdout
+def test_help(call: Call) -> None:
+    code, shown, _ = call("plot", "--help")
+    assert code == 0
+    assert "exit code" in shown
+    assert "linearity.png" in shown

@@ -3,42 +3,30 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from paired import report
 
-from pytest_linearity.cli import main
 from pytest_linearity.report.json import write_json
-
-Run = Callable[..., tuple[int, str, str]]
+from tests.support.fixtures import Call
+from tests.support.paired import report
 
 THEN = {0.1: [[0.02, 0.03], [0.02, 0.03]], 1.0: [[0.11, 0.12], [0.12, 0.13]]}
 GROWN = {0.1: [[0.02, 0.03], [0.02, 0.03]], 1.0: [[0.15, 0.16], [0.17, 0.18]]}
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Runs the command beside `then.json` and `grown.json`: exit code, output and errors."""
+def run(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
+    """Runs the command beside `then.json` and `grown.json`."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "90")
     write_json(report(THEN), tmp_path / "then.json")
     write_json(report(GROWN), tmp_path / "grown.json")
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        try:
-            code = main(arguments)
-        except SystemExit as error:  # argparse
-            code = int(error.code or 0)
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
     return call
 
 
-def test_output_that_is_kept_as_text(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_output_that_is_kept_as_text(run: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = io.StringIO()  # has no encoding
     monkeypatch.setattr("sys.stdout", kept)
     assert run("show", "then.json")[0] == 0
@@ -53,7 +41,7 @@ def one_line(errors: str) -> str:
 
 
 class TestCompare:
-    def test_shows_both_figures_of_every_radius(self, run: Run) -> None:
+    def test_shows_both_figures_of_every_radius(self, run: Call) -> None:
         code, shown, errors = run("compare", "then.json", "grown.json")
         assert (code, errors) == (0, "")
         lines = [" ".join(line.split()) for line in shown.splitlines()]
@@ -62,7 +50,7 @@ class TestCompare:
         assert "1.0 0.1200 0.1650 +37.5% [-0.019, 0.11] within chance" in lines
         assert "linearity radius 1.0 baseline 1.0" in lines
 
-    def test_fails_only_when_asked_to(self, run: Run, tmp_path: Path) -> None:
+    def test_fails_only_when_asked_to(self, run: Call, tmp_path: Path) -> None:
         worse = {**GROWN, 1.0: [[0.15, 0.16], [0.16, 0.17]]}
         write_json(report(worse), tmp_path / "worse.json")
         code, shown, _ = run("compare", "then.json", "worse.json")
@@ -75,13 +63,13 @@ class TestCompare:
         assert run("compare", "then.json", "grown.json", "--fail-on-regression")[0] == 0
         assert run("compare", "worse.json", "then.json", "--fail-on-regression")[0] == 0
 
-    def test_fails_when_the_linearity_radius_fell(self, run: Run, tmp_path: Path) -> None:
+    def test_fails_when_the_linearity_radius_fell(self, run: Call, tmp_path: Path) -> None:
         write_json(replace(report(THEN), linearity_radius=0.1), tmp_path / "fell.json")
         code, shown, _ = run("compare", "then.json", "fell.json", "--fail-on-regression")
         assert code == 1
         assert " linearity radius 0.1 fell below the baseline's 1.0\n" in shown
 
-    def test_the_limit_is_the_options_then_the_reports(self, run: Run, tmp_path: Path) -> None:
+    def test_the_limit_is_the_options_then_the_reports(self, run: Call, tmp_path: Path) -> None:
         worse = {**THEN, 1.0: [[0.15, 0.16], [0.16, 0.17]]}
         write_json(report(worse, max_regression=0.5), tmp_path / "worse.json")
         asked = ("compare", "then.json", "worse.json", "--fail-on-regression")
@@ -92,13 +80,13 @@ class TestCompare:
         assert code == 1
         assert "≤ 30%" in shown
 
-    def test_a_report_from_before_there_was_a_limit(self, run: Run, tmp_path: Path) -> None:
+    def test_a_report_from_before_there_was_a_limit(self, run: Call, tmp_path: Path) -> None:
         old = report(THEN)
         keys = {key: value for key, value in old.config.items() if key != "max_regression"}
         write_json(replace(old, config=keys), tmp_path / "old.json")
         assert "≤ 10%" in run("compare", "then.json", "old.json")[1]
 
-    def test_without_unicode(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_without_unicode(self, run: Call, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("pytest_linearity.cli.output.style", lambda: {"encoding": "ascii"})
         shown = run("compare", "then.json", "grown.json")[1]
         assert shown.isascii()
@@ -117,7 +105,7 @@ class TestCompare:
         ],
     )
     def test_input_that_cannot_be_used(
-        self, run: Run, arguments: list[str], mentioned: str, tmp_path: Path
+        self, run: Call, arguments: list[str], mentioned: str, tmp_path: Path
     ) -> None:
         (tmp_path / "text.json").write_text("text")
         write_json(report(THEN, seed=7), tmp_path / "seed.json")
@@ -125,14 +113,14 @@ class TestCompare:
         assert (code, shown) == (4, "")
         assert mentioned in one_line(errors)
 
-    def test_help_says_the_exit_codes(self, run: Run) -> None:
+    def test_help_says_the_exit_codes(self, run: Call) -> None:
         shown = " ".join(run("compare", "--help")[1].split())
         assert "The exit code is 0, or with --fail-on-regression 1 where" in shown
         assert "and 4 where a report cannot be read" in shown
 
 
 class TestShow:
-    def test_every_report_as_a_table(self, run: Run) -> None:
+    def test_every_report_as_a_table(self, run: Call) -> None:
         code, shown, errors = run("show", "then.json", "grown.json")
         assert (code, errors) == (0, "")
         lines = shown.splitlines()
@@ -141,7 +129,7 @@ class TestShow:
         assert "0.0250 ± 0.0100" in shown
         assert shown.count("linearity radius 1.0") == 2
 
-    def test_whatever_the_verdict(self, run: Run, tmp_path: Path) -> None:
+    def test_whatever_the_verdict(self, run: Call, tmp_path: Path) -> None:
         failed = report({0.1: [[0.5]], 1.0: [[None]]})
         write_json(failed, tmp_path / "failed.json")
         code, shown, _ = run("show", "failed.json")
@@ -149,17 +137,17 @@ class TestShow:
         assert "linearity radius none" in shown
         assert "undefined" in shown
 
-    def test_one_that_cannot_be_read(self, run: Run) -> None:
+    def test_one_that_cannot_be_read(self, run: Call) -> None:
         code, shown, errors = run("show", "then.json", "none.json")
         assert (code, shown) == (4, "")
         assert "none.json: there is no such report" in one_line(errors)
 
-    def test_help_says_the_exit_codes(self, run: Run) -> None:
+    def test_help_says_the_exit_codes(self, run: Call) -> None:
         shown = " ".join(run("show", "--help")[1].split())
         assert "The exit code is 0 whatever the figures are, and 4 where" in shown
 
 
-def test_the_commands_are_listed(run: Run) -> None:
+def test_the_commands_are_listed(run: Call) -> None:
     shown = run("--help")[1]
     for command in ("analyze-logits", "compare", "show"):
         assert f"\n    {command}" in shown

@@ -10,12 +10,12 @@ from types import ModuleType
 from xml.etree import ElementTree
 
 import pytest
-from conftest import Once
 
 from pytest_linearity.report.results import Measured
+from tests.support.fixtures import Once
+from tests.support.paths import ARITHMETIC, ROOT
 
-ROOT = Path(__file__).parents[1]
-READING = ROOT / "examples" / "arithmetic" / "reading"
+READING = ARITHMETIC / "reading"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 NUMBER = re.compile(r"(?<![\w.])\d[\d,]*(?:\.\d+)?(?:e[+-]\d+)?")
 BLOCKS = ("terminal", "figures", "rounding", "curvature", "layers")
@@ -62,6 +62,7 @@ def agree(shown: str, measured: str) -> bool:
     return abs(a - b) <= 1.01 * 10.0 ** -len(shown.partition(".")[2])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BLOCKS)
 def test_every_number_is_measured(
     name: str, script: ModuleType, results: Sequence[Measured]
@@ -75,6 +76,7 @@ def test_every_number_is_measured(
     assert [pair for pair in pairs if not agree(*pair)] == []
 
 
+@pytest.mark.slow
 def test_what_the_text_says_of_them(results: Sequence[Measured]) -> None:
     healthy, anomalous = (result.report for result in results)
     assert (healthy.passed, anomalous.passed) == (True, False)
@@ -105,6 +107,7 @@ def test_what_the_text_says_of_them(results: Sequence[Measured]) -> None:
         assert 7 < (strong or 0) / (mild or 1) < 15  # "about ten times"
 
 
+@pytest.mark.slow
 def test_the_pictures_are_small_and_named(
     script: ModuleType, results: Sequence[Measured], tmp_path: Path
 ) -> None:

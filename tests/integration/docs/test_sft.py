@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import warnings
-from pathlib import Path
 
 import pytest
 import yaml
 
 from pytest_linearity.analysis import analyze
 from pytest_linearity.config import KEYS, load_config
+from tests.support.paths import EXAMPLES, ROOT
 
-ROOT = Path(__file__).parent.parent
-EXAMPLE = ROOT / "examples" / "llama_math_linearity.yaml"
+EXAMPLE = EXAMPLES / "llama_math_linearity.yaml"
 
 
 def test_it_is_a_whole_training_config() -> None:

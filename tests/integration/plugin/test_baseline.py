@@ -8,10 +8,10 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from conftest import FixedAnalysis, Run, Write
-from fakes import FAKE
 
 from pytest_linearity.errors import CheckpointError
+from tests.support.fixed import FixedAnalysis
+from tests.support.fixtures import Write
 
 GATE = "--linearity-config=gate.yaml"
 CREATE = "--linearity-baseline-missing=create"
@@ -382,24 +382,3 @@ class TestRealCheckpoint:
         real_config(baseline="old.json", prompts=["1+1=", "The sea is"])
         message = usage_error(pytester.runpytest(GATE))
         assert "probes: 1 of 2 prompts have other tokens (the first is row 1 of" in message
-
-
-class TestXdist:
-    @pytest.fixture
-    def run(self, pytester: pytest.Pytester, write_config: Write, run_workers: Run) -> Run:
-        pytest.importorskip("xdist")
-        pytester.makeconftest(FAKE)
-        for name in ("checkpoint-1", "checkpoint-2"):
-            pytester.mkdir(name)
-        write_config(radii=[0.1], model_name_or_path="checkpoint-*", baseline="kept/")
-        return lambda *arguments: run_workers(GATE, "-n2", *arguments)
-
-    def test_one_baseline_for_all_processes(self, run: Run, pytester: pytest.Pytester) -> None:
-        run(CREATE).assert_outcomes(passed=4, skipped=4)
-        for path in pytester.path.glob("measured-*"):
-            path.unlink()
-        path = pytester.path / "kept" / "linearity_report-checkpoint-2.json"
-        path.write_text(path.read_text().replace("0.02", "0.01"))
-        result = run()
-        result.assert_outcomes(passed=7, failed=1)
-        result.stdout.fnmatch_lines(["*mean relative error 0.02 grew 100% over the baseline's*"])

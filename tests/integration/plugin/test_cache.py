@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Run, Write
 
-from pytest_linearity.content import content_digest
+from tests.support.checkpoints import rewrite
+from tests.support.fixtures import Write
 
 GATE = "--linearity-config=gate.yaml"
 CACHED = (GATE, "--linearity-cache")
@@ -149,15 +147,6 @@ def test_rounding_that_could_turn_a_verdict_is_settled_by_a_measurement(
         assert len(measured) == times, keys
 
 
-def rewrite(path: Path) -> None:
-    """Changes one weight; size and time of the last change stay as they were."""
-    before = path.stat()
-    content = bytearray(path.read_bytes())
-    content[-2] ^= 1
-    path.write_bytes(content)
-    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-
-
 class TestTheCheckpoint:
     def test_that_has_changed_is_measured(
         self, pytester: pytest.Pytester, gate: Write, measured: list[int], checkpoint: Path
@@ -264,80 +253,17 @@ def test_fixtures_of_a_reused_measurement(
     assert len(measured) == 1
 
 
-def test_workers_of_xdist_reuse_it_too(
-    pytester: pytest.Pytester, gate: Write, run_workers: Run
+def test_a_refined_measurement_is_not_reused_under_other_limits(
+    pytester: pytest.Pytester, real_config: Write
 ) -> None:
-    pytester.runpytest(*CACHED)
-    before = report(pytester)
-    result = run_workers(*CACHED, "-n2")
-    result.assert_outcomes(passed=3)
-    result.stdout.fnmatch_lines([f"measured {before['environment']['measured']}, reused from *"])
-    assert report(pytester)["metrics"] == before["metrics"]
+    def refined(**keys: Any) -> Any:
+        real_config(radii=[0.1, 1000.0], refine=True, prompts=["1+1="], num_directions=1, **keys)
+        pytester.runpytest("--linearity-config=gate.yaml", "--linearity-cache")
+        return json.loads((pytester.path / "linearity_report.json").read_text())
 
-
-class TestContent:
-    @pytest.fixture
-    def digest(self, tmp_path: Path) -> Callable[[], str]:
-        directory = tmp_path / "checkpoint"
-        directory.mkdir()
-        for name in ("model.safetensors", "config.json", "modeling.py", "optimizer.bin"):
-            (directory / name).write_text(name)
-        return lambda: content_digest(directory, tmp_path / "memory")
-
-    @pytest.fixture
-    def reads(self, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-        from pytest_linearity import content
-
-        names: list[str] = []
-        read = content._file_digest
-
-        def spy(path: Path) -> str:
-            names.append(path.name)
-            return read(path)
-
-        monkeypatch.setattr(content, "_file_digest", spy)
-        return names
-
-    def test_is_remembered(self, digest: Callable[[], str], reads: list[str]) -> None:
-        assert digest() == digest()
-        assert sorted(reads) == ["config.json", "model.safetensors", "modeling.py"]
-
-    def test_is_read_again_where_a_file_was_written(
-        self, digest: Callable[[], str], reads: list[str], tmp_path: Path
-    ) -> None:
-        first = digest()
-        rewrite(tmp_path / "checkpoint" / "model.safetensors")
-        assert digest() != first
-        assert len(reads) == 4
-
-    def test_does_not_depend_on_what_a_trainer_leaves(
-        self, digest: Callable[[], str], tmp_path: Path
-    ) -> None:
-        first = digest()
-        for name in ("optimizer.bin", "trainer_state.json", "rng_state.pth", "README.md"):
-            (tmp_path / "checkpoint" / name).write_text("new")
-        assert digest() == first
-
-    @pytest.mark.parametrize("name", ["chat_template.jinja", "code/model.py", "tokenizer.json"])
-    def test_depends_on_a_new_file(
-        self, name: str, digest: Callable[[], str], tmp_path: Path
-    ) -> None:
-        first = digest()
-        path = tmp_path / "checkpoint" / name
-        path.parent.mkdir(exist_ok=True)
-        path.touch()
-        assert digest() != first
-
-    def test_depends_on_names(self, digest: Callable[[], str], tmp_path: Path) -> None:
-        first = digest()
-        (tmp_path / "checkpoint" / "config.json").rename(tmp_path / "checkpoint" / "x.json")
-        assert digest() != first
-
-    def test_a_damaged_memory_is_no_memory(
-        self, digest: Callable[[], str], reads: list[str], tmp_path: Path
-    ) -> None:
-        first = digest()
-        for content in ("{", "[]", '{"a": 1}'):
-            (tmp_path / "memory").write_text(content)
-            assert digest() == first
-        assert len(reads) == 12
+    first, other = refined(), refined(relerr_threshold=0.05)
+    assert other["environment"]["reused"] is False
+    assert other["refined"]["linearity_radius"] < first["refined"]["linearity_radius"]
+    again = refined()
+    assert again["environment"]["reused"] is True
+    assert again["refined"] == first["refined"]

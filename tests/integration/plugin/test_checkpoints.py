@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from checkpoints import tiny_llama
-from conftest import FixedAnalysis, Write
 
 from pytest_linearity.errors import CheckpointError, ConfigError, LinearityError, MeasurementError
+from tests.support.checkpoints import tiny_llama
+from tests.support.fixed import FixedAnalysis
+from tests.support.fixtures import Write
 
 GATE = "--linearity-config=gate.yaml"
 TESTS = ("radius[0.1]", "radius[1.0]", "linearity_radius")

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import json
-import math
 import statistics
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from checkpoints import tiny_llama
-from conftest import Write
 from jsonschema import Draft202012Validator
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
-from pytest_linearity import Directions, Measurement, measure
 from pytest_linearity.analysis import Analysis, analyze
 from pytest_linearity.config import Config
-from pytest_linearity.findings import Findings
-from pytest_linearity.report.document import RadiusFigures, Report
+from pytest_linearity.report.document import Report
 from pytest_linearity.report.html import html
 from pytest_linearity.report.junit import radius_properties
 from pytest_linearity.report.markdown import markdown
@@ -28,11 +23,10 @@ from pytest_linearity.report.plot import drawn_report
 from pytest_linearity.report.results import Measured
 from pytest_linearity.report.schema import load_schema
 from pytest_linearity.report.terminal import render
-from pytest_linearity.vectors.tensors import TensorVector
-from pytest_linearity.verdict import Limits, judge_radius
+from tests.support.checkpoints import tiny_llama
+from tests.support.fixtures import Write
 
 GATE = "--linearity-config=gate.yaml"
-LIMITS = Limits(0.2, 0.95)
 
 
 @pytest.fixture(scope="module")
@@ -126,112 +120,6 @@ class TestSeveralKinds:
         predicted = (moved(1e-3) - moved(-1e-3)) / 2e-3
         expected = float((true - predicted).norm() / true.norm())
         assert run.report.radii[0].mean_relative_error == pytest.approx(expected, rel=1e-2)
-
-
-def pairs(*rows: float) -> Tensor:
-    return torch.tensor([[value, value] for value in rows], dtype=torch.float64)
-
-
-class TestVerdict:
-    KINDS = ("gaussian", "gaussian", "gaussian", "update")
-
-    def judged(self, *errors: float, kinds: tuple[str, ...] = KINDS) -> RadiusFigures:
-        error = pairs(*errors)
-        return judge_radius(0.3, error, 1 - error / 100, LIMITS, kinds=kinds)
-
-    def test_a_kind_does_not_hide_behind_the_others(self) -> None:
-        found = self.judged(0.01, 0.01, 0.01, 0.5)
-        assert found.mean_relative_error == pytest.approx(0.1325)
-        assert not found.complies
-        assert found.reason == "update: mean relative error 0.50 > 0.20"
-        assert [kind.complies for kind in found.by_kind.values()] == [True, False]
-        assert self.judged(0.01, 0.01, 0.01, 0.5, kinds=()).complies
-
-    def test_all_that_break_a_limit_are_named(self) -> None:
-        assert self.judged(0.3, 0.3, 0.3, 0.5).reason == (
-            "gaussian: mean relative error 0.30 > 0.20; update: mean relative error 0.50 > 0.20"
-        )
-
-    def test_within_a_kind_it_is_the_mean_that_counts(self) -> None:
-        found = self.judged(0.01, 0.01, 0.5, 0.1)
-        assert found.complies
-        assert found.reason is None
-
-    def test_an_undefined_kind_is_named(self) -> None:
-        found = self.judged(0.01, 0.01, 0.01, math.nan)
-        assert found.reason == ("update: logits are not finite in 2 of 2 (direction, prompt) pairs")
-
-    def test_one_kind_alone_gets_no_figures_of_its_own(self) -> None:
-        found = self.judged(0.01, 0.3, kinds=("gaussian", "gaussian"))
-        assert not found.by_kind
-        assert "by_kind" not in found.to_dict()
-
-
-class Quadratic(nn.Module):
-    """Logits a·w + q (b·w)², whose ε along δ is known: see the test."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        generator = torch.Generator().manual_seed(0)
-        self.w = nn.Parameter(torch.randn(40, generator=generator, dtype=torch.float64))
-        self.a = torch.randn(40, generator=generator, dtype=torch.float64)
-        self.b = torch.randn(40, generator=generator, dtype=torch.float64)
-
-    def forward(self) -> Tensor:
-        square = (self.w * self.b).sum() ** 2
-        return torch.stack([(self.w * self.a).sum(), square])[None]
-
-
-def test_each_kind_has_its_closed_form() -> None:
-    model = Quadratic()
-    vector = TensorVector("mine", "", {"w": model.b})
-    directions = Directions(
-        model, 2, kinds=["rademacher", "mine", "-mine"], vectors={"mine": vector}
-    )
-    radius = 0.7
-    found = measure(model, model, directions, [radius], "float64")
-    assert found.kinds == ("rademacher", "rademacher", "mine", "-mine")
-    for k in range(4):
-        delta = directions.tensor(k, "w").double()
-        slope = 2 * (model.w @ model.b) * (model.b @ delta)
-        bend = (model.b @ delta) ** 2
-        true = torch.stack([radius * (model.a @ delta), radius * slope + radius**2 * bend])
-        expected = float((radius**2 * bend / true.norm()).detach())
-        assert float(found.relative_error[0, k, 0]) == pytest.approx(expected, rel=1e-6)
-
-
-class TestRoundingOfOneKind:
-    """A verdict on one kind that rounding could turn is settled, whatever the mean over all is."""
-
-    def run(self, relative_error: float, precision: str = "auto") -> Measurement:
-        generator = torch.Generator().manual_seed(0)
-        model = nn.Sequential(nn.Linear(8, 16), nn.Tanh(), nn.Linear(16, 5))
-        with torch.no_grad():
-            for parameter in model.parameters():
-                parameter.copy_(torch.randn(parameter.shape, generator=generator))
-        x = torch.randn(3, 8, generator=generator)
-        directions = Directions(model, 1, kinds=["gaussian", "filterwise"])
-        limits = Limits(relative_error, -1.0)
-        return measure(model, lambda: model(x), directions, [3.0], precision, limits=limits)
-
-    def test_in_the_measurement(self) -> None:
-        errors = self.run(10.0, "float64").relative_error[0].mean(dim=-1)
-        assert abs(errors[0] - errors[1]) > 0.01
-        assert self.run(10.0).precision == ("float32",)
-        for kind in range(2):
-            assert self.run(float(errors[kind]) * (1 + 1e-9)).precision == ("float64",)
-
-    def test_in_the_cache(self) -> None:
-        from pytest_linearity.cache import _decides
-
-        found = self.run(10.0)
-        errors = found.relative_error[0].mean(dim=-1)
-        findings = Findings(found, {}, {}, {}, {})
-        for limit, decided in ((9.0, True), *((float(error), False) for error in errors)):
-            config = Config(
-                model_name_or_path="m", radii=[3.0], relerr_threshold=limit, cos_threshold=-1
-            )
-            assert _decides(findings, config) is decided
 
 
 class TestReports:
@@ -357,3 +245,24 @@ def test_several_checkpoints_may_share_a_base(
     assert len(kinds) == 2
     assert kinds[0]["digest"] == kinds[1]["digest"]
     assert kinds[0]["norm"] != kinds[1]["norm"]
+
+
+def test_refusals_are_usage_errors(
+    pytester: pytest.Pytester, real_config: Write, tiny_checkpoint: Path
+) -> None:
+    for keys, message in (
+        ({"directions": "updat"}, "directions: 'updat' is not one of gaussian, rademacher, layer"),
+        ({"directions": "update"}, "base_model_name_or_path: is missing: the direction update"),
+        (
+            {"directions": "update", "base_model_name_or_path": str(tiny_checkpoint)},
+            "equals the checkpoint in every parameter in scope",
+        ),
+        ({"directions": "file:none.safetensors"}, "'none.safetensors': there is no such file"),
+        ({"directions": "filterwise", "param_scope": "norms"}, "none is in scope"),
+    ):
+        real_config(**keys)
+        result = pytester.runpytest("--linearity-config", "gate.yaml")
+        assert result.ret == 4
+        (line,) = [line for line in result.errlines if line]
+        assert message in line
+        assert not list(pytester.path.glob("*.json"))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
-from conftest import FixedAnalysis, Write
+
+from tests.support.fixed import FixedAnalysis
+from tests.support.fixtures import Write
+from tests.support.paths import ROOT
 
 
 def test_every_fixture_of_a_real_checkpoint(pytester: pytest.Pytester, real_config: Write) -> None:
@@ -200,7 +201,7 @@ def test_the_fixtures_are_listed_with_what_they_give(pytester: pytest.Pytester) 
 def test_the_example_of_a_custom_gate(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(Path(__file__).parents[1])
+    monkeypatch.chdir(ROOT)
     smaller = ["--linearity-set=num_directions=4", "--linearity-set=max_samples=4"]
     result = pytester.runpytest("examples/custom_gate", "-p", "no:cacheprovider", *smaller)
     result.assert_outcomes(passed=7)

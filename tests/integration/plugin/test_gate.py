@@ -6,10 +6,11 @@ from collections.abc import Iterable
 from itertools import product
 
 import pytest
-from conftest import FixedAnalysis, Write
 
 from pytest_linearity.report.document import RadiusFigures
 from pytest_linearity.verdict import passes
+from tests.support.fixed import FixedAnalysis
+from tests.support.fixtures import Write
 
 
 def test_one_test_per_radius_then_the_linearity_radius(

@@ -3,44 +3,16 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import Any
 
 import pytest
-from conftest import FixedAnalysis, Run, Write
-from fakes import FAKE
-from jenkins import faults
-from junitparser import JUnitXml
-from test_plugin_run import properties
+
+from tests.support.fixed import FixedAnalysis
+from tests.support.fixtures import Write
+from tests.support.jenkins import faults
+from tests.support.junit import FIGURES, of_cases, of_suite, suite_of
 
 GATE = "--linearity-config=gate.yaml"
 JUNIT = "--junitxml=junit.xml"
-
-
-def suite_of(directory: Path) -> Any:
-    [suite] = JUnitXml.fromfile(str(directory / "junit.xml"))
-    return suite
-
-
-def of_suite(directory: Path) -> dict[str, str]:
-    return {entry.name: entry.value for entry in suite_of(directory).properties()}
-
-
-def of_cases(directory: Path) -> dict[str, dict[str, str]]:
-    return {
-        case.name: {entry.name: entry.value for entry in properties(case)}
-        for case in suite_of(directory)
-    }
-
-
-FIGURES = {
-    "gate.yaml::radius[0.3]::radius": "0.3",
-    "gate.yaml::radius[0.3]::mean_relative_error": "0.06",
-    "gate.yaml::radius[1.0]::complies": "false",
-    "gate.yaml::radius[1.0]::reason": "mean relative error 0.31 > 0.20",
-    "gate.yaml::linearity_radius::linearity_radius": "0.3",
-    "gate.yaml::linearity_radius::passed": "false",
-}
 
 
 @pytest.fixture
@@ -120,18 +92,3 @@ def test_durations_add_up_to_the_time_that_measuring_took(
     seconds = report["environment"]["seconds"]
     assert seconds <= first + sum(others) <= suite.time
     assert sum(others) < seconds
-
-
-def test_under_xdist(pytester: pytest.Pytester, write_config: Write, run_workers: Run) -> None:
-    slow = "self.progress(1, 2)"
-    pytester.makeconftest(FAKE.replace(slow, f"time.sleep(2); {slow}"))
-    write_config()
-    result = run_workers(
-        GATE, JUNIT, "-n2", "--linearity-junit-properties=suite", "-p", "no:cacheprovider"
-    )
-    result.assert_outcomes(passed=2, failed=2)
-    assert FIGURES.items() <= of_suite(pytester.path).items()
-    assert not any(of_cases(pytester.path).values())
-    assert not faults(pytester.path / "junit.xml")
-    # Both workers have needed the measurement, and only one of them has made it.
-    assert sum(case.time >= 2 for case in suite_of(pytester.path)) == 1

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
-from conftest import FixedAnalysis, Write
+
+from tests.support.fixed import FixedAnalysis
+from tests.support.fixtures import Write
 
 INI = ("-o", "linearity_config=gate.yaml", "--strict-markers")
 

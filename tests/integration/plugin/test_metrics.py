@@ -8,25 +8,15 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from conftest import Run, Write
-from fakes import FAKE
 from jsonschema import Draft202012Validator
 
 from pytest_linearity.report.document import Report
 from pytest_linearity.report.schema import load_schema
+from tests.support.configs import small_config
+from tests.support.fakes import HOOK
+from tests.support.fixtures import Write
 
 GATE = "--linearity-config=gate.yaml"
-HOOK = """
-import pytest
-from pytest_linearity import Metric
-
-def largest(change, predicted, baseline):
-    return (change - predicted).abs().amax(-1)
-
-def pytest_linearity_metrics(config):
-    assert isinstance(config, pytest.Config)
-    return [Metric("largest_error", "largest error", "max |Δ_true − Δ_pred|", largest)]
-"""
 
 
 def document(pytester: pytest.Pytester) -> dict[str, Any]:
@@ -38,14 +28,13 @@ def document(pytester: pytest.Pytester) -> dict[str, Any]:
 def checked(tiny_checkpoint: Path) -> Report:
     """The report of a config that names metrics, one of them with a limit."""
     from pytest_linearity.analysis import analyze
-    from pytest_linearity.config import Config
 
-    config = Config(
-        model_name_or_path=str(tiny_checkpoint),
+    config = small_config(
+        tiny_checkpoint,
         prompts=["1+1=", "A longer one", "The sky is"],
         batch_size=1,
-        num_directions=2,
         radii=[0.1, 10.0],
+        precision="auto",
         metrics=["top1_agreement", "top_5_relative_error", "relative_error"],
         limits={"kl": 1e-3},
     )
@@ -209,14 +198,6 @@ class TestHook:
         figures = document(pytester)["metrics"]["0.1"]["metrics"]["largest_error"]
         assert figures["label"] == "largest error"
         assert 0 < figures["mean"] < 1
-
-    def test_workers_of_xdist_hear_it_too(
-        self, pytester: pytest.Pytester, write_config: Write, run_workers: Run
-    ) -> None:
-        pytester.makeconftest(FAKE + HOOK)
-        write_config(metrics=["largest_error"], radii=[0.1])
-        result = run_workers(GATE, "-n2", "-p", "no:cacheprovider")
-        result.assert_outcomes(passed=2)
 
     def test_is_heard_only_for_what_is_not_built_in(
         self, pytester: pytest.Pytester, real_config: Write

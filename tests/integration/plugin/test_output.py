@@ -5,7 +5,9 @@ from __future__ import annotations
 import warnings
 
 import pytest
-from conftest import FixedAnalysis, Write
+
+from tests.support.fixed import FixedAnalysis
+from tests.support.fixtures import Write
 
 pytestmark = pytest.mark.usefixtures("fixed")
 

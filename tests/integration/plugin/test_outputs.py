@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
-from conftest import FixedAnalysis, Run, Write
-from fakes import FAKE
+
+from tests.support.fixed import FixedAnalysis
+from tests.support.fixtures import Write
 
 GATE = "--linearity-config=gate.yaml"
 ALL = ("--linearity-markdown=s.md", "--linearity-html=r.html", "--linearity-plot=p.svg")
@@ -121,30 +121,3 @@ def test_reports_of_the_fixtures_config(
     pytester.makepyfile("def test_own(linearity_report): assert linearity_report")
     pytester.runpytest("-o", "linearity_config=gate.yaml", *ALL).assert_outcomes(passed=1)
     assert written(pytester.path) == {"s.md", "r.html", "p.svg"}
-
-
-def test_several_checkpoints_in_worker_processes(
-    pytester: pytest.Pytester, write_config: Write, run_workers: Run
-) -> None:
-    pytester.makeconftest(FAKE)
-    write_config(model_name_or_path=["one", "two", "broken"], radii=[0.1])
-    result = run_workers(GATE, *ALL, "-n2", "-p", "no:cacheprovider")
-    result.assert_outcomes(passed=4, failed=2)
-    assert written(pytester.path) == {"s.md", "r.html", "p.svg", "p-one.svg", "p-two.svg"}
-    summary = (pytester.path / "s.md").read_text()
-    assert summary.startswith("## ❌ linearity: 1 of 3 checkpoints fail")
-    assert "### ❌ gate.yaml: broken could not be measured\n\nReason: broken: it is" in summary
-    assert result.outlines.count("also written: s.md, r.html, p.svg, p-one.svg, p-two.svg") == 1
-
-
-def test_drawing_is_imported_only_where_it_is_asked_for(
-    pytester: pytest.Pytester, write_config: Write
-) -> None:
-    pytester.makeconftest(
-        FAKE
-        + "\nimport atexit\natexit.register(lambda: print('DRAWN', 'matplotlib' in sys.modules,"
-        " 'jinja2' in sys.modules))\n"
-    )
-    write_config(radii=[0.1])
-    result = pytester.run(sys.executable, "-m", "pytest", GATE, "--linearity-markdown=s.md")
-    result.stdout.fnmatch_lines(["DRAWN False False"])

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from conftest import Write, heed_sigint
 from junitparser import JUnitXml, Properties, Property, TestCase
+
+from tests.support.fixtures import Write
 
 
 def properties(case: TestCase) -> Iterator[Property]:
@@ -124,81 +119,6 @@ def test_the_same_run_gives_the_same_figures(pytester: pytest.Pytester, real_con
         pytester.runpytest("--linearity-config", "gate.yaml", "--linearity-report", name)
         metrics.append(json.loads((pytester.path / name).read_text())["metrics"])
     assert metrics[0] == metrics[1]
-
-
-def digest(model: Any) -> str:
-    """A hash of every bit of a model's parameters and buffers."""
-    import torch
-
-    state = hashlib.sha256()
-    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
-        state.update(f"{name} {tensor.dtype} {tensor.requires_grad}".encode())
-        state.update(tensor.detach().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return state.hexdigest()
-
-
-def test_the_model_is_bit_for_bit_what_it_was(real_config: Write) -> None:
-    from pytest_linearity.analysis import Analysis
-    from pytest_linearity.config import load_config
-
-    analysis = Analysis(load_config(real_config(radii=[0.1, 30.0])))
-    before = digest(analysis.checkpoint.model)
-    assert not analysis.report.passed
-    assert digest(analysis.checkpoint.model) == before
-
-
-def test_the_model_is_what_it_was_after_an_interruption(real_config: Write) -> None:
-    from pytest_linearity.analysis import Analysis
-    from pytest_linearity.config import load_config
-
-    def interrupt(done: int, total: int) -> None:
-        raise KeyboardInterrupt
-
-    analysis = Analysis(load_config(real_config()), progress=interrupt)
-    before = digest(analysis.checkpoint.model)
-    with pytest.raises(KeyboardInterrupt):
-        _ = analysis.measurement
-    assert digest(analysis.checkpoint.model) == before
-
-
-def test_control_c_ends_the_run_without_a_report(
-    pytester: pytest.Pytester, real_config: Write, tiny_checkpoint: Path
-) -> None:
-    real_config(num_directions=500)
-    files = sorted(tiny_checkpoint.iterdir())
-    before = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
-    pytester.makeconftest(
-        """
-        from pathlib import Path
-        from transformers import LlamaModel
-
-        forward = LlamaModel.forward
-
-        def begin(self, *args, **kwargs):
-            Path("measuring").touch()
-            return forward(self, *args, **kwargs)
-
-        LlamaModel.forward = begin
-        """
-    )
-    command = [sys.executable, "-m", "pytest", "--linearity-config", "gate.yaml", "-rN"]
-    with subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        preexec_fn=heed_sigint,
-    ) as p:
-        deadline = time.monotonic() + 120
-        while not (pytester.path / "measuring").exists() and time.monotonic() < deadline:
-            time.sleep(0.05)
-        p.send_signal(signal.SIGINT)
-        shown, _ = p.communicate(timeout=60)
-    assert p.returncode == 2, shown
-    assert "KeyboardInterrupt" in shown
-    assert not list(pytester.path.glob("*.json"))
-    assert not list(pytester.path.glob(".*report*"))
-    assert [hashlib.sha256(file.read_bytes()).hexdigest() for file in files] == before
 
 
 def test_figures_in_the_table_are_those_of_the_report(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from conftest import Write
+
+from tests.support.fixtures import Write
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Write
 from junitparser import JUnitXml
 
 from pytest_linearity import analysis as analysis_module
 from pytest_linearity.cli import main
 from pytest_linearity.joint import run_jointly
+from tests.support.fixtures import Write
 
 GATE = "--linearity-config=gate.yaml"
 SCOPES = ("full", "attention", "last_blocks:1")
@@ -144,7 +144,7 @@ def test_groups_of_checkpoints_and_scopes(
     base_checkpoint: Path,
     loads: list[str],
 ) -> None:
-    from checkpoints import character_tokenizer
+    from tests.support.checkpoints import character_tokenizer
 
     character_tokenizer().save_pretrained(pytester.path / "tokenizer")
     gate(
@@ -263,18 +263,6 @@ def test_each_scope_has_its_baseline(pytester: pytest.Pytester, gate: Write) -> 
     result = pytester.runpytest(GATE, "--linearity-baseline=before/")
     assert result.ret == 4
     assert "param_scope" in result.stderr.str()
-
-
-def test_workers_measure_scopes_once(
-    pytester: pytest.Pytester, gate: Write, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Each report says what was measured at once, and when: all three in one go."""
-    gate()
-    result = pytester.runpytest_subprocess(GATE, "-n2", "-p", "no:cacheprovider")
-    result.assert_outcomes(passed=9)
-    found = [report(pytester, label) for label in ("full", "attention", "last_blocks-1")]
-    assert {tuple(each["environment"]["scopes_at_once"]) for each in found} == {SCOPES}
-    assert result.outlines.count("gate.yaml: 3 scopes") == 1
 
 
 def test_on_the_command_line(

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 
 import pytest
-from conftest import FixedAnalysis, Write
+
+from tests.support.fixed import FixedAnalysis
+from tests.support.fixtures import Write
 
 
 @pytest.fixture

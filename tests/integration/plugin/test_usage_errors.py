@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import FixedAnalysis, Write
 
 from pytest_linearity.errors import CheckpointError
+from tests.support.fixed import FixedAnalysis
+from tests.support.fixtures import Write
 
 
 def assert_refused(

@@ -7,10 +7,11 @@ from html.parser import HTMLParser
 from typing import Any
 
 import pytest
-from reports import HOSTILE, measured, regressed, series
 
 from pytest_linearity.report.html import html
+from pytest_linearity.report.markdown import markdown
 from pytest_linearity.report.results import Measured, Unmeasured
+from tests.support.reports import HOSTILE, measured, regressed, series
 
 VOID = {"meta", "br", "hr", "img", "link", "input"}
 
@@ -139,3 +140,12 @@ def test_nothing_from_outside_is_markup(hostile: str) -> None:
 def test_only_checkpoints_that_could_not_be_measured() -> None:
     page = Page(html([], [Unmeasured("gate.yaml", "a", "cut short")]))
     assert "not measured: cut short" in page.text
+
+
+def test_steps_that_are_not_known_have_no_column() -> None:
+    results = [measured(label=name) for name in ("base", "tuned")]
+    found = markdown(results)
+    assert "### gate.yaml\n\n| checkpoint | linearity radius |" in found
+    assert "\n| base | 0.3 | 0.0310 | 0.0930 | 0.3100 | ❌ no |" in found
+    assert "<th>step</th>" not in html(results)
+    assert "<th>step</th>" in html(series())

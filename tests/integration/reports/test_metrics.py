@@ -5,13 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import paired
 import pytest
-import reports
 from markdown_it import MarkdownIt
 
-from pytest_linearity.cli import main
-from pytest_linearity.metrics import installed
 from pytest_linearity.regression import Regression, compare
 from pytest_linearity.report.document import Report
 from pytest_linearity.report.html import html
@@ -20,6 +16,7 @@ from pytest_linearity.report.markdown import markdown
 from pytest_linearity.report.metric_figures import MetricFigures
 from pytest_linearity.report.results import Measured
 from pytest_linearity.report.terminal import render
+from tests.support import paired, reports
 
 
 def figures(mean: float | None, limit: float | None = None, **fields: Any) -> MetricFigures:
@@ -202,35 +199,3 @@ class TestBaseline:
         then = replace(then, radii=(then.radii[0], replace(then.radii[1], metrics=undefined)))
         found = self.compared(self.report(0.01, 0.02, limit=0.03), then)
         assert found.baseline_radius == 0.1
-
-
-class TestList:
-    def test_names_formulas_and_good_sides(self, capsys: pytest.CaptureFixture[str]) -> None:
-        assert main(["metrics"]) == 0
-        text = capsys.readouterr().out
-        assert text.startswith("relative_error (smaller is better)\n    ε = ")
-        assert "top1_agreement (larger is better)\n    1 where argmax" in text
-        assert "kl (smaller is better)\n    D(p_true ‖ p_pred) = " in text
-        assert "top_10_relative_error" in text
-
-    def test_those_of_packages(
-        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        from pytest_linearity import Metric
-
-        own = Metric("own", "own", "what I want", print, good="larger", limit=0.25)
-        monkeypatch.setattr(installed, "installed_metrics", lambda: (own,))
-        assert main(["metrics"]) == 0
-        assert "own (larger is better, limit 0.25)\n    what I want\n" in capsys.readouterr().out
-
-    def test_one_that_cannot_be_loaded(
-        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        from importlib.metadata import EntryPoint
-
-        broken = EntryPoint("a", "no_such_module:b", installed.GROUP)
-        monkeypatch.setattr(installed, "entry_points", lambda **_: [broken])
-        assert main(["metrics"]) == 4
-        captured = capsys.readouterr()
-        assert captured.err.startswith("error: entry point a = no_such_module:b of ")
-        assert not captured.out

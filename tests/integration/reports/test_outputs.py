@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from reports import measured, series
 
 from pytest_linearity.errors import ConfigError, LinearityError
 from pytest_linearity.report.outputs import Outputs, Written
 from pytest_linearity.report.results import Measured, Unmeasured
+from tests.support.reports import measured, series
 
 
 @pytest.fixture(autouse=True)

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import math
-import subprocess
-import sys
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 import pytest
-from reports import HOSTILE, measured, report, series
 
 from pytest_linearity.errors import ConfigError, LinearityError
 from pytest_linearity.report.document import Report
 from pytest_linearity.report.plot import drawn_report, plot_report, plot_series
+from tests.support.reports import HOSTILE, measured, report, series
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -204,16 +202,6 @@ class TestFiles:
             assert dict(matplotlib.rcParams) == before
         plot_report(report(), tmp_path / "usual.png")
         assert (tmp_path / "plot.png").read_bytes() == (tmp_path / "usual.png").read_bytes()
-
-    def test_pyplot_and_its_windows_are_left_alone(self, tmp_path: Path) -> None:
-        code = (
-            "import sys; from reports import report; from pathlib import Path\n"
-            "from pytest_linearity.report.plot import plot_report\n"
-            "assert 'matplotlib' not in sys.modules\n"
-            f"plot_report(report(), Path({str(tmp_path / 'p.png')!r}))\n"
-            "assert 'matplotlib.pyplot' not in sys.modules and 'torch' not in sys.modules"
-        )
-        subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parent)
 
     def test_without_matplotlib(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("pytest_linearity.report.plot.files.find_spec", lambda name: None)

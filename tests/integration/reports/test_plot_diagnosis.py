@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import reports
 
 from pytest_linearity.report.curvature_figures import CurvatureFigures, Prediction
 from pytest_linearity.report.document import Report
@@ -16,6 +15,7 @@ from pytest_linearity.report.plot import plot_beside
 from pytest_linearity.report.profile_figures import LayerMeans, ProfileFigures
 from pytest_linearity.report.refined_figures import RefinedFigures
 from pytest_linearity.report.results import Measured
+from tests.support import reports
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 import torch
-from checkpoints import character_tokenizer, tiny_llama
 from safetensors.torch import load_file, save_file
 
 from pytest_linearity.checkpoint import load_checkpoint
 from pytest_linearity.config import Config
 from pytest_linearity.errors import CheckpointError
+from tests.support.checkpoints import character_tokenizer, tiny_llama
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"

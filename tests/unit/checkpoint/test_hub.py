@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from checkpoints import character_tokenizer, tiny_llama
 
 from pytest_linearity import hub
 from pytest_linearity.checkpoint import load_checkpoint
 from pytest_linearity.config import Config
 from pytest_linearity.errors import ProbeError
 from pytest_linearity.probes import load_probes
+from tests.support.checkpoints import character_tokenizer, tiny_llama
 
 
 @pytest.fixture

@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
-from checkpoints import character_tokenizer, llama, tiny_llama
 from safetensors.torch import load_file, save_file
+from transformers import PreTrainedModel
 
 from pytest_linearity import weights
 from pytest_linearity.checkpoint import Checkpoint, load_checkpoint
 from pytest_linearity.config import Config
 from pytest_linearity.errors import CheckpointError
+from tests.support.checkpoints import character_tokenizer, llama, tiny_llama
 
 
 @pytest.fixture(scope="module")
@@ -132,8 +133,14 @@ def test_a_relative_path_may_start_at_the_yaml(
     assert load_checkpoint(config).path == "ckpt"
 
 
+def save(model: PreTrainedModel, directory: Path) -> None:
+    """Makes a checkpoint of a model."""
+    model.save_pretrained(directory)
+    character_tokenizer().save_pretrained(directory)
+
+
 def test_experts_are_eager(tmp_path: Path) -> None:
-    from transformers import MixtralConfig, MixtralForCausalLM, PreTrainedModel
+    from transformers import MixtralConfig, MixtralForCausalLM
 
     if not hasattr(PreTrainedModel, "set_experts_implementation"):
         pytest.skip("this transformers has one implementation of experts")
@@ -146,8 +153,7 @@ def test_experts_are_eager(tmp_path: Path) -> None:
         num_key_value_heads=2,
         num_local_experts=2,
     )
-    MixtralForCausalLM(config).save_pretrained(tmp_path)
-    character_tokenizer().save_pretrained(tmp_path)
+    save(MixtralForCausalLM(config), tmp_path)
     assert load(tmp_path).model.config._experts_implementation == "eager"
 
 
@@ -162,8 +168,7 @@ def test_a_decoder_cut_out_of_an_encoder_decoder_is_causal(tmp_path: Path) -> No
         decoder_ffn_dim=16,
         max_position_embeddings=32,
     )
-    BartForCausalLM(config).save_pretrained(tmp_path)
-    character_tokenizer().save_pretrained(tmp_path)
+    save(BartForCausalLM(config), tmp_path)
     assert load(tmp_path).architecture == "BartForCausalLM"
 
 

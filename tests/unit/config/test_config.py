@@ -8,9 +8,9 @@ from dataclasses import FrozenInstanceError, fields
 from pathlib import Path
 
 import pytest
-from configs import SFT, refusal, write
 
 from pytest_linearity.config import KEYS, Config, load_config
+from tests.support.configs import SFT, refusal, write
 
 
 def test_only_the_checkpoint_is_required(tmp_path: Path) -> None:

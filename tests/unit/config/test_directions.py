@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Write
 
 from pytest_linearity.config import Config, ConfigWarning, load_config
 from pytest_linearity.errors import ConfigError
@@ -62,24 +61,3 @@ class TestConfig:
     def test_radius_unit(self) -> None:
         with pytest.raises(ConfigError, match=r"^radius_unit: 'norm' is not one of absolute, rel"):
             Config(model_name_or_path="m", radius_unit="norm")
-
-
-def test_refusals_are_usage_errors(
-    pytester: pytest.Pytester, real_config: Write, tiny_checkpoint: Path
-) -> None:
-    for keys, message in (
-        ({"directions": "updat"}, "directions: 'updat' is not one of gaussian, rademacher, layer"),
-        ({"directions": "update"}, "base_model_name_or_path: is missing: the direction update"),
-        (
-            {"directions": "update", "base_model_name_or_path": str(tiny_checkpoint)},
-            "equals the checkpoint in every parameter in scope",
-        ),
-        ({"directions": "file:none.safetensors"}, "'none.safetensors': there is no such file"),
-        ({"directions": "filterwise", "param_scope": "norms"}, "none is in scope"),
-    ):
-        real_config(**keys)
-        result = pytester.runpytest("--linearity-config", "gate.yaml")
-        assert result.ret == 4
-        (line,) = [line for line in result.errlines if line]
-        assert message in line
-        assert not list(pytester.path.glob("*.json"))

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from configs import SFT, refusal, write
 
 from pytest_linearity.config import Config, load_config
+from tests.support.configs import refusal, write
 
 
 @pytest.mark.parametrize(
@@ -70,16 +68,3 @@ def test_a_report_goes_where_pytest_started_when_its_directory_is_new(
     monkeypatch.chdir(tmp_path)
     config = Config(model_name_or_path="a", output_dir="new", report_filename="r.json")
     assert config.report_path == tmp_path / "new" / "r.json"
-
-
-def test_reading_a_config_imports_nothing_heavy(tmp_path: Path) -> None:
-    path = write(tmp_path, SFT)
-    code = (
-        "import sys\nfrom pytest_linearity import load_config\n"
-        f"load_config({str(path)!r})\n"
-        "print(sorted({'torch', 'transformers', 'datasets', 'numpy'} & set(sys.modules)))"
-    )
-    result = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
-    assert result.stdout.strip() == "[]"

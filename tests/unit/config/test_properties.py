@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from configs import write
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from pytest_linearity.config import KEYS, Config, load_config
 from pytest_linearity.errors import ConfigError
+from tests.support.configs import write
 
 names = st.text(string.ascii_letters + "_-./", min_size=1, max_size=12).filter(
     lambda name: name.strip(".") and not name.isspace()

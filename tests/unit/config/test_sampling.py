@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from configs import refusal, write
 
 from pytest_linearity.config import Config, load_config
 from pytest_linearity.looks import Looks
+from tests.support.configs import refusal, write
 
 MODEL = "model_name_or_path: ckpt\n"
 

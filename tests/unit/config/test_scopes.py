@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from configs import refusal, write
 
 from pytest_linearity.config import Config, load_config
 from pytest_linearity.errors import ConfigError
 from pytest_linearity.report.places import report_places
 from pytest_linearity.scope.several import scope_labels
+from tests.support.configs import refusal, write
 
 CHECKPOINT = "model_name_or_path: ckpt\n"
 

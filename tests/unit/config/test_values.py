@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from configs import refusal, write
 
 from pytest_linearity.config import load_config
+from tests.support.configs import refusal, write
 
 
 @pytest.mark.parametrize(

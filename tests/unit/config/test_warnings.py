@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from configs import write
 
 from pytest_linearity.config import KEYS, ConfigWarning, load_config
+from tests.support.configs import write
 
 
 @pytest.mark.parametrize(

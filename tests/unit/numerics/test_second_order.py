@@ -6,7 +6,6 @@ import math
 
 import pytest
 import torch
-from oracle import brute_force
 from torch import Tensor, nn
 from torch.func import functional_call, jvp
 
@@ -14,6 +13,7 @@ from pytest_linearity import Directions, measure
 from pytest_linearity.differences import extrapolate_second, steps
 from pytest_linearity.lockstep import products
 from pytest_linearity.verdict import Limits
+from tests.support.oracle import brute_force
 
 AXES = torch.eye(5, dtype=torch.float64)[:3] * torch.tensor([[2.0], [3.0], [0.5]])
 

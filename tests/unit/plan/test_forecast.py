@@ -11,7 +11,22 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import save_file
-from test_plan_terms import (
+from torch import nn
+from transformers import LlamaConfig, MixtralConfig, Qwen3Config
+
+from pytest_linearity.errors import CheckpointError
+from pytest_linearity.plan import Case, forecast, stages
+from pytest_linearity.plan import workload as workloads
+from pytest_linearity.plan.duration import Clock
+from pytest_linearity.plan.forecast import Planner
+from pytest_linearity.plan.forward import TOKENS as TRIED
+from pytest_linearity.plan.forward import follow
+from pytest_linearity.plan.headers import Stored, read_headers
+from pytest_linearity.plan.skeleton import skeleton
+from pytest_linearity.plan.subject import Subject
+from pytest_linearity.plan.workload import Batch, workload_of
+from pytest_linearity.trial import TAIL_CANDIDATES
+from tests.support.plans import (
     ALL_TOKENS,
     BATCHES,
     HIDDEN,
@@ -26,23 +41,6 @@ from test_plan_terms import (
     Rates,
     config,
 )
-from torch import nn
-from transformers import LlamaConfig, MixtralConfig, Qwen3Config
-
-from pytest_linearity import plan
-from pytest_linearity.cli import main
-from pytest_linearity.errors import CheckpointError
-from pytest_linearity.plan import Case, forecast, stages
-from pytest_linearity.plan import workload as workloads
-from pytest_linearity.plan.duration import Clock
-from pytest_linearity.plan.forecast import Planner
-from pytest_linearity.plan.forward import TOKENS as TRIED
-from pytest_linearity.plan.forward import follow
-from pytest_linearity.plan.headers import Stored, read_headers
-from pytest_linearity.plan.skeleton import skeleton
-from pytest_linearity.plan.subject import Subject
-from pytest_linearity.plan.workload import Batch, workload_of
-from pytest_linearity.trial import TAIL_CANDIDATES
 
 STORED = 1000
 SIZES: dict[str, Any] = {
@@ -253,40 +251,3 @@ class TestWorkload:
         (tmp_path / "tokenizer.json").write_text("{")
         with pytest.raises(CheckpointError):
             self.assumed(tmp_path)
-
-
-class TestCommand:
-    @pytest.fixture
-    def asked(self, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-        """What the command plans, without a plan being made."""
-        found: list[dict[str, Any]] = []
-
-        class Planned:
-            def to_dict(self) -> dict[str, int]:
-                return {"number": len(found)}
-
-        def note(config: object, **keys: Any) -> Planned:
-            found.append(keys)
-            return Planned()
-
-        monkeypatch.setattr(plan, "plan_of", note)
-        return found
-
-    def test_hands_on_what_it_is_given(self, asked: list[dict[str, Any]], tmp_path: Path) -> None:
-        (tmp_path / "config.json").write_text("{}")
-        place = str(tmp_path / "config.json")
-        assert main(["plan", place, "--json"]) == 0
-        given = ["--ranks", "3", "--prompts", "4", "--tokens", "5", "--no-time"]
-        assert main(["plan", place, "--json", *given]) == 0
-        assert asked == [
-            {"ranks": 1, "prompts": None, "tokens": None, "timed": True},
-            {"ranks": 3, "prompts": 4, "tokens": 5, "timed": False},
-        ]
-
-    @pytest.mark.usefixtures("asked")
-    def test_several_checkpoints_are_a_list(
-        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        (tmp_path / "cfg.yaml").write_text("model_name_or_path: [a, b]\nprompts: [Hi]\n")
-        assert main(["plan", str(tmp_path / "cfg.yaml"), "--json"]) == 0
-        assert len(json.loads(capsys.readouterr().out)) == 2

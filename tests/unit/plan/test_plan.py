@@ -7,16 +7,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from checkpoints import tiny_llama
 
 from pytest_linearity import Config, plan
 from pytest_linearity.analysis import Analysis
-from pytest_linearity.cli import main
 from pytest_linearity.errors import CheckpointError
 from pytest_linearity.plan import plan_of
 from pytest_linearity.plan.table import amount, duration
+from tests.support.checkpoints import tiny_llama
 
-ROOT = Path(__file__).parents[1]
 PROMPTS = ("What is 2 plus 2?", "Hi", "A longer prompt than the others.")
 
 
@@ -151,89 +149,6 @@ def test_no_weights_are_read(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("pytest_linearity.checkpoint.load_checkpoint", refuse)
     monkeypatch.setattr(safetensors.safe_open, "get_tensor", refuse, raising=False)
     assert plan_of(config(checkpoint), timed=False).parameters > 0
-
-
-def test_the_command_writes_json(
-    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "cfg.yaml").write_text(f"model_name_or_path: {checkpoint}\nprompts: [Hi]\n")
-    code = main(
-        ["plan", str(tmp_path / "cfg.yaml"), "--json", "--no-time", "--set", "num_directions=2"]
-    )
-    document = json.loads(capsys.readouterr().out)
-    assert code == 0
-    assert document["cases"][0]["directions"] == 2
-    assert document["cases"][0]["seconds"] is None
-
-
-@pytest.mark.parametrize("model", ["llama-8b", "llama-70b"])
-def test_the_models_of_the_readme(model: str, capsys: pytest.CaptureFixture[str]) -> None:
-    path = ROOT / "examples" / "plans" / f"{model}.json"
-    assert main(["plan", str(path), "--no-time", "--json"]) == 0
-    document = json.loads(capsys.readouterr().out)
-    size = {"llama-8b": 8_030_261_248, "llama-70b": 70_553_706_496}[model]
-    assert document["parameters"] == size
-    assert document["stored_bytes"] == 2 * size
-    assert document["assumed_prompts"]
-
-
-@pytest.mark.usefixtures("hurried")
-def test_the_table(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "cfg.yaml").write_text(
-        f"model_name_or_path: {checkpoint}\nprecision: float32\nrefine: true\n"
-    )
-    assert main(["plan", str(tmp_path / "cfg.yaml"), "--ranks", "2"]) == 0
-    shown = capsys.readouterr().out
-    for part in ("evaluations", "peak memory of a rank", "time", "2 ranks", "refine adds"):
-        assert part in shown
-
-
-@pytest.mark.parametrize(
-    ("arguments", "mentioned"),
-    [
-        (["none.json"], "none.json: there is no such file"),
-        (["none.yaml"], "none.yaml: there is no such file"),
-        (["broken.json"], "not readable JSON"),
-        (["encoder.json"], "only causal language models"),
-        (["fine.json", "--set", "radius=1"], "radius"),
-        (["fine.json", "--set", "param_scope=head99"], "param_scope"),
-        (["fine.json", "--ranks", "0"], "--ranks: '0' is out of range: from 1 to 1000000"),
-        (["fine.json", "--ranks", "two"], "--ranks: 'two' is not a whole number"),
-        (["fine.json", "--prompts", "9999999999"], "--prompts: '9999999999' is out of range"),
-        (["unknown.json"], "unknown.json: transformers cannot use it"),
-        (["wide.json"], "wide.json: gives no model"),
-        (["cut.yaml"], "model.safetensors: is cut or corrupt"),
-        (["empty.yaml"], "empty: has no config.json, which a plan is made from"),
-    ],
-)
-def test_input_that_cannot_be_used(
-    arguments: list[str],
-    mentioned: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "broken.json").write_text("{")
-    (tmp_path / "encoder.json").write_text('{"model_type": "bert", "architectures": ["BertModel"]}')
-    (tmp_path / "unknown.json").write_text('{"model_type": "nosuch"}')
-    (tmp_path / "wide.json").write_text('{"model_type": "llama", "hidden_size": -32}')
-    for name in ("cut", "empty"):
-        (tmp_path / name).mkdir()
-        (tmp_path / f"{name}.yaml").write_text(f"model_name_or_path: {name}")
-    (tmp_path / "cut" / "config.json").write_text('{"model_type": "llama"}')
-    (tmp_path / "cut" / "model.safetensors").write_bytes(b"abc")
-    (tmp_path / "fine.json").write_text('{"model_type": "llama", "num_hidden_layers": 1}')
-    try:
-        code = main(["plan", *arguments])
-    except SystemExit as error:  # argparse
-        code = int(error.code or 0)
-    captured = capsys.readouterr()
-    assert code == 4
-    assert mentioned in captured.err
-    assert captured.err.count("error: ") == 1
-    assert ".json/" not in captured.err
-    assert not captured.out
 
 
 def test_a_model_whose_forward_fails_is_refused(

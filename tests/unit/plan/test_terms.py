@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from dataclasses import replace
-from typing import Any
 
 import pytest
 import torch
 from torch import nn
 from transformers import LlamaConfig
 
-from pytest_linearity import Config
 from pytest_linearity.plan.duration import Clock
 from pytest_linearity.plan.effort import work_of
 from pytest_linearity.plan.forward import Forward, follow
@@ -21,22 +18,23 @@ from pytest_linearity.plan.rehearsal import Use
 from pytest_linearity.plan.skeleton import skeleton
 from pytest_linearity.plan.stages import Stage, refinements, stages_of
 from pytest_linearity.plan.workload import Batch, Workload
-
-HIDDEN, MLP, VOCABULARY = 8, 12, 40
-CPU = torch.device("cpu")
-KEYS_VALUES = 2 * HIDDEN * HIDDEN
-BLOCK = 2 * KEYS_VALUES + 3 * HIDDEN * MLP
-ALL_TOKENS = BLOCK + KEYS_VALUES
-"""Entries of the matrices that see every token; those of the last block but keys and values, and
-of the head, see the last tokens alone."""
-LAST_TOKENS = BLOCK - KEYS_VALUES + HIDDEN * VOCABULARY
-LINEARS = 7 + 7 + 1
-
-BATCHES = (Batch(2, 40), Batch(1, 34))
-TOKENS, PROMPTS = 114, 3
-WORKLOAD = Workload(BATCHES, prefix=0, padded=False, assumed=True)
-SHARED = replace(WORKLOAD, prefix=51)
-STAGE = Stage(torch.float32, directions=2, scopes=1, radii=3, derivatives=True)
+from tests.support.plans import (
+    ALL_TOKENS,
+    BATCHES,
+    CPU,
+    HIDDEN,
+    LAST_TOKENS,
+    LINEARS,
+    MLP,
+    PROMPTS,
+    SHARED,
+    STAGE,
+    TOKENS,
+    VOCABULARY,
+    WORKLOAD,
+    Rates,
+    config,
+)
 
 
 @pytest.fixture(scope="module")
@@ -61,27 +59,6 @@ def forward(model: nn.Module) -> Forward:
 @pytest.fixture(scope="module")
 def full(model: nn.Module) -> frozenset[str]:
     return frozenset(name for name, _ in model.named_parameters())
-
-
-def config(**keys: Any) -> Config:
-    return Config(model_name_or_path="ckpt", **keys)
-
-
-class Rates:
-    """A machine on which everything but what is named takes no time, and that one unit each."""
-
-    def __init__(self, costly: str) -> None:
-        self._costly = costly
-        self.device = CPU
-
-    def __getattr__(self, name: str) -> Any:
-        costs = name == self._costly
-        if name in ("figures", "serving"):
-            return lambda *_: float(costs)
-        return lambda *_: 1.0 if costs else math.inf
-
-    def forward(self, *_: object, dual: bool) -> float:
-        return float(self._costly == ("dual" if dual else "plain"))
 
 
 def seconds(

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from checkpoints import character_tokenizer
 
 from pytest_linearity.config import Config
 from pytest_linearity.errors import ProbeError
 from pytest_linearity.probes import Probes, load_probes
+from tests.support.checkpoints import character_tokenizer
 
 ROWS = [{"instruction": f"q{i}", "input": "", "output": ""} for i in range(10)]
 

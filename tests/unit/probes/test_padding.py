@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from checkpoints import tiny_llama
 from torch import Tensor, nn
 
 from pytest_linearity import Config, Directions
@@ -13,6 +12,7 @@ from pytest_linearity.errors import MeasurementError
 from pytest_linearity.logits import last_token_logits
 from pytest_linearity.padding import sees_padding
 from pytest_linearity.probes import Batch
+from tests.support.checkpoints import tiny_llama
 
 CPU = torch.device("cpu")
 PROMPTS = ("What is 2 plus 2?", "Hi", "Yo", "A longer prompt with rather more words than others.")

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from checkpoints import character_tokenizer, llama
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerBase
@@ -18,6 +17,7 @@ from pytest_linearity.probes import Probes, load_probes
 from pytest_linearity.probes.batches import make_batches
 from pytest_linearity.probes.encoding import encode, pad_id
 from pytest_linearity.probes.sources import built_in_prompts
+from tests.support.checkpoints import character_tokenizer, llama
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from checkpoints import character_tokenizer
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerBase
@@ -14,6 +13,7 @@ from transformers import PreTrainedTokenizerBase
 from pytest_linearity.config import COLUMNS, FORMATTINGS, TAGS, Config
 from pytest_linearity.errors import ProbeError
 from pytest_linearity.probes import Probes, load_probes
+from tests.support.checkpoints import character_tokenizer
 
 TOKENIZER = character_tokenizer()
 

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
-from checkpoints import llama
-from conftest import Write
-from test_shared_prefix import PREFIX, Case, case, prompts, same
 from torch import Tensor, nn
 
 from pytest_linearity import Config, key_values
@@ -21,10 +17,8 @@ from pytest_linearity.lockstep.prefix import PrefixMismatch, SharedPrefix
 from pytest_linearity.measurement import Measurement
 from pytest_linearity.shared_logits import why_no_cache
 from pytest_linearity.sharing import share, shared_length, why_not
-
-SYSTEM = "You answer with one number and nothing else."
-QUESTIONS = ("What is 2 plus 2?", "What is 3 times 5?", "How many legs has a spider?", "Six?")
-RADII = [0.01, 0.1]
+from tests.support.checkpoints import llama
+from tests.support.shared_prefix import PREFIX, SYSTEM, Case, case, prompts, questions, same
 
 
 @pytest.fixture
@@ -191,49 +185,15 @@ def test_running_out_of_memory_is_no_reason_to_need_more(
         both.measure(shared=True)
 
 
-@pytest.fixture
-def chat(tmp_path: Path) -> Path:
-    """Questions, to be put into the tokenizer's chat template after one system message."""
-    path = tmp_path / "questions.json"
-    path.write_text(json.dumps([{"instruction": q, "output": ""} for q in QUESTIONS]))
-    return path
-
-
-def keys(chat: Path) -> dict[str, object]:
-    return {"dataset": [str(chat)], "default_system": SYSTEM, "prompts": None, "radii": RADII}
-
-
-def test_the_gate_shares_system_message_and_template(
-    pytester: pytest.Pytester, real_config: Write, chat: Path
-) -> None:
-    found = {}
-    for share_prefix in (True, False):
-        real_config(precision="float64", share_prefix=share_prefix, **keys(chat))
-        result = pytester.runpytest("--linearity-config", "gate.yaml")
-        result.assert_outcomes(passed=3)
-        found[share_prefix] = json.loads((pytester.path / "linearity_report.json").read_text())
-    shared, plain = (found[share_prefix]["environment"] for share_prefix in (True, False))
-    # <bos> and <|system|>, a token for each character, <|user|>; nothing all questions begin with.
-    assert shared["shared_prefix"] == 2 + len(SYSTEM) + 1
-    assert shared["shared_prefix_skipped"] is None
-    assert plain["shared_prefix"] is None
-    assert plain["shared_prefix_skipped"] == "share_prefix is false"
-    assert found[True]["config"]["share_prefix"] is True
-    for radius in ("0.01", "0.1"):
-        ours, theirs = (found[share_prefix]["metrics"][radius] for share_prefix in (True, False))
-        for figure in ("mean_relative_error", "mean_cosine_similarity"):
-            assert ours[figure] == pytest.approx(theirs[figure], rel=1e-9)
-
-
 @pytest.mark.parametrize("precision", ["auto", "float32"])
 def test_in_float32_it_is_checked_and_shared_as_well(
-    tiny_checkpoint: Path, chat: Path, precision: str
+    tiny_checkpoint: Path, tmp_path: Path, precision: str
 ) -> None:
     config = Config(
         model_name_or_path=str(tiny_checkpoint),
         num_directions=2,
         precision=precision,
-        **keys(chat),
+        **questions(tmp_path),
     )
     analysis = Analysis(config)
     shared = analysis.measurement
@@ -250,10 +210,10 @@ def vars_of(config: Config) -> dict[str, object]:
 
 
 def test_prompts_that_must_not_be_padded_are_evaluated_whole(
-    tiny_checkpoint: Path, chat: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pytest_linearity.analysis.sees_padding", lambda *_: True)
-    analysis = Analysis(Config(model_name_or_path=str(tiny_checkpoint), **keys(chat)))
+    analysis = Analysis(Config(model_name_or_path=str(tiny_checkpoint), **questions(tmp_path)))
     assert analysis.sharing.describe() == {
         "shared_prefix": None,
         "shared_prefix_skipped": "the architecture looks at the length of its input",

@@ -6,11 +6,10 @@ import re
 
 import pytest
 from markdown_it import MarkdownIt
-from reports import HOSTILE, measured, regressed, series
 
-from pytest_linearity.report.html import html
 from pytest_linearity.report.markdown import escape, markdown
 from pytest_linearity.report.results import Measured, Unmeasured
+from tests.support.reports import HOSTILE, measured, regressed, series
 
 RENDER = MarkdownIt("commonmark").enable(["table", "strikethrough"]).render
 
@@ -93,15 +92,6 @@ def test_several_checkpoints_begin_with_their_series() -> None:
     assert found.count("<details><summary>✅ checkpoint-") == 2
     assert found.count("<details open><summary>❌ checkpoint-300") == 1
     assert markdown(series((1, 2))).startswith("## ✅ linearity: all 2 checkpoints pass\n")
-
-
-def test_steps_that_are_not_known_have_no_column() -> None:
-    results = [measured(label=name) for name in ("base", "tuned")]
-    found = markdown(results)
-    assert "### gate.yaml\n\n| checkpoint | linearity radius |" in found
-    assert "\n| base | 0.3 | 0.0310 | 0.0930 | 0.3100 | ❌ no |" in found
-    assert "<th>step</th>" not in html(results)
-    assert "<th>step</th>" in html(series())
 
 
 def test_several_configs() -> None:

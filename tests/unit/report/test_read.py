@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from paired import report
 
 from pytest_linearity.errors import ConfigError
 from pytest_linearity.report.document import SCHEMA_VERSION, RadiusFigures, Report
 from pytest_linearity.report.json import json_text, write_json
 from pytest_linearity.report.read import read_report
+from tests.support.paired import report
 
 ERRORS = {0.1: [[0.1, 0.2], [0.15, None]], 1.0: [[0.3, 1e-300], [0.1 + 0.2, 7.0]]}
 

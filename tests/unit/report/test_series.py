@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
-from reports import measured, series
-
 from pytest_linearity.report.results import by_config, over_steps, series_of
 from pytest_linearity.report.series import render_series
+from tests.support.reports import measured, series
 
 EXPECTED = """\
 gate.yaml: 3 checkpoints

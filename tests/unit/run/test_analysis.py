@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from checkpoints import tiny_llama
-from oracle import Truth, brute_force
 
 from pytest_linearity import Config, load_config
 from pytest_linearity.analysis import Analysis
-
-EXAMPLES = Path(__file__).parents[1] / "examples" / "arithmetic"
+from pytest_linearity.errors import ConfigError
+from tests.support.checkpoints import tiny_llama
+from tests.support.oracle import Truth, brute_force
+from tests.support.paths import ARITHMETIC
 
 
 def alone(model: torch.nn.Module, ids: tuple[int, ...]) -> torch.Tensor:
@@ -38,11 +38,11 @@ def truth_of(analysis: Analysis) -> Truth:
 def example(name: str, **keys: object) -> Config:
     checkpoint = {"linearity.yaml": "healthy", "anomalous.yaml": "anomalous"}[name]
     overrides = [
-        f"model_name_or_path={EXAMPLES / checkpoint}",
-        f"dataset_dir={EXAMPLES / 'data'}",
+        f"model_name_or_path={ARITHMETIC / checkpoint}",
+        f"dataset_dir={ARITHMETIC / 'data'}",
         *(f"{key}={value}" for key, value in keys.items()),
     ]
-    return load_config(EXAMPLES / name, overrides)
+    return load_config(ARITHMETIC / name, overrides)
 
 
 @cache
@@ -151,3 +151,10 @@ def test_the_report_says_what_was_measured_and_how(tmp_path: Path) -> None:
     assert report["environment"]["seconds"] > 0
     assert report["environment"]["peak_memory_bytes"] > 0
     assert report["metrics"]["1.0"]["precision"] == "float64"
+
+
+def test_a_model_without_blocks_has_no_profile(tiny_checkpoint: Path) -> None:
+    analysis = Analysis(Config(model_name_or_path=str(tiny_checkpoint), layer_profile=True))
+    analysis.checkpoint.model.model.layers = torch.nn.ModuleList()
+    with pytest.raises(ConfigError, match="layer_profile: LlamaForCausalLM has no repeated blocks"):
+        _ = analysis._taps

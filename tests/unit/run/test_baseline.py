@@ -6,13 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from paired import report
 
 from pytest_linearity.baseline import Baseline, find_baselines
 from pytest_linearity.config import Config
 from pytest_linearity.errors import ConfigError, LinearityError
 from pytest_linearity.report.json import write_json
 from pytest_linearity.report.read import read_report
+from tests.support.paired import report
 
 THEN = report({0.1: [[0.1]] * 2})
 

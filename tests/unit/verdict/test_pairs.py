@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pytest_linearity.config import Config
 from pytest_linearity.report.document import Report
+from tests.support.configs import small_config
 
 
 @pytest.fixture(scope="module")
@@ -16,14 +16,8 @@ def analysis(tiny_checkpoint: Path):  # type: ignore[no-untyped-def]
     from pytest_linearity.analysis import Analysis
 
     def make(**keys: object) -> Analysis:
-        small: dict[str, object] = {
-            "prompts": ["1+1=", "The sky is", "A"],
-            "num_directions": 2,
-            "precision": "float64",
-            "radii": [0.01, 0.1],
-            **keys,
-        }
-        return Analysis(Config(model_name_or_path=str(tiny_checkpoint), **small))  # type: ignore[arg-type]
+        own = {"prompts": ["1+1=", "The sky is", "A"], "precision": "float64", **keys}
+        return Analysis(small_config(tiny_checkpoint, **own))
 
     return make
 

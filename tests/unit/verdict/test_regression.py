@@ -9,12 +9,12 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
-from paired import Errors, report
 from scipy import stats
 
 from pytest_linearity.pairing import BaselineMismatch, require_same_inputs, require_same_keys
 from pytest_linearity.regression import RadiusRegression, Regression, compare
 from pytest_linearity.report.document import Report
+from tests.support.paired import Errors, report
 
 
 def compared(

@@ -11,28 +11,21 @@ from typing import Any
 
 import pytest
 import torch
-from checkpoints import llama, tiny_llama
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from pytest_linearity.analysis import Analysis
-from pytest_linearity.config import Config
 from pytest_linearity.directions import Directions
 from pytest_linearity.errors import CheckpointError, ConfigError
 from pytest_linearity.vectors.gradient import loss_gradient
 from pytest_linearity.vectors.update import Update
-
-PROMPTS = ["1+1=", "The sky is"]
-
-
-def config_of(checkpoint: Path, **keys: Any) -> Config:
-    small = {"prompts": PROMPTS, "num_directions": 2, "precision": "float32", "radii": [0.01, 0.1]}
-    return Config(model_name_or_path=str(checkpoint), **{**small, **keys})
+from tests.support.checkpoints import llama, tiny_llama
+from tests.support.configs import small_config
 
 
 def directions_of(checkpoint: Path, **keys: Any) -> Directions:
-    return Analysis(config_of(checkpoint, **keys)).directions
+    return Analysis(small_config(checkpoint, **keys)).directions
 
 
 def length(tensors: dict[str, Tensor]) -> float:
@@ -140,7 +133,7 @@ class TestUpdate:
 
 class TestGradient:
     def test_is_that_of_the_models_own_loss(self, tiny_checkpoint: Path) -> None:
-        analysis = Analysis(config_of(tiny_checkpoint, directions="gradient"))
+        analysis = Analysis(small_config(tiny_checkpoint, directions="gradient"))
         directions = analysis.directions
         model = AutoModelForCausalLM.from_pretrained(tiny_checkpoint).double().eval()
         prompts = [torch.tensor([probe.token_ids]) for probe in analysis.probes.probes]

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from checkpoints import tiny_llama
 from torch import Tensor
 
 from pytest_linearity import Config, residency
@@ -19,6 +18,7 @@ from pytest_linearity.lockstep.order import Order, Reading, Rows
 from pytest_linearity.lockstep.prefetch import Begun, Prefetch, Source
 from pytest_linearity.lockstep.sources import prefetch_for
 from pytest_linearity.residency import FileMaps, allowed_memory
+from tests.support.checkpoints import tiny_llama
 
 LINUX = Path("/proc/self/maps").exists()
 needs_linux = pytest.mark.skipif(not LINUX, reason="needs /proc")

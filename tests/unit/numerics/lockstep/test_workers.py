@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 import time
@@ -127,22 +126,6 @@ def test_an_interrupt_waits_for_tasks_that_are_running(threads: int) -> None:
         signal.signal(signal.SIGINT, before)
     # They are there for the next.
     test_every_task_is_done_once_several_at_a_time(threads)
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
-def test_a_forked_process_has_threads_of_its_own(threads: int) -> None:
-    def run() -> int:
-        done: list[int] = []
-        Workers(CPU, torch.float32).run([lambda bench: done.append(os.getpid())] * 10, LARGE)
-        return done.count(os.getpid())
-
-    assert run() == 10
-    child = os.fork()
-    if not child:
-        signal.alarm(60)
-        os._exit(0 if run() == 10 else 1)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def test_a_bench_has_room_for_every_use() -> None:

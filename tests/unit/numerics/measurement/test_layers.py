@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from checkpoints import llama
-from oracle import brute_force
 from torch import Tensor, nn
 
 from pytest_linearity import Directions, measure
 from pytest_linearity.logits import last_token_logits
 from pytest_linearity.probes import Batch
+from tests.support.checkpoints import llama
+from tests.support.oracle import brute_force
 
 
 class Shift(nn.Module):

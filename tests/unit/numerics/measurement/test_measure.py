@@ -153,7 +153,7 @@ def assert_untouched(model: nn.Module, before: dict[str, Tensor], names: list[st
 
 
 def plain(model: nn.Module, directions: Directions, radii: tuple[float, ...]) -> Measurement:
-    from oracle import brute_force
+    from tests.support.oracle import brute_force
 
     deltas = [
         {n: directions.tensor(k, n) for n in directions.names} for k in range(directions.count)

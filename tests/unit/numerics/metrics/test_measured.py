@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 import torch
-from oracle import Truth, brute_force
 from torch import Tensor, nn
 
 from pytest_linearity import Directions, Measurement, Metric, find_metric, measure
 from pytest_linearity.metrics.evaluation import evaluate, moved_by_rounding
 from pytest_linearity.metrics.values import MetricValues
 from pytest_linearity.verdict import Limits, judge_radius, undecided
+from tests.support.oracle import Truth, brute_force
 
 BUILT_IN = [
     find_metric(name)

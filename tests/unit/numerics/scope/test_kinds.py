@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from scope_models import WIDTH, Decoder, FeedForward, Mixing, names
 from torch import nn
 
 from pytest_linearity.errors import ConfigError
+from tests.support.scope_models import WIDTH, Decoder, FeedForward, Mixing, names
 
 
 def test_torch_encoder_layers() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from scope_models import WIDTH, Decoder, Tied, names
 from torch import nn
 
 from pytest_linearity import Directions, measure
@@ -15,6 +14,7 @@ from pytest_linearity.scope import (
     parameters_in_scope,
     parse_scope,
 )
+from tests.support.scope_models import WIDTH, Decoder, Tied, names
 
 
 @pytest.mark.parametrize(

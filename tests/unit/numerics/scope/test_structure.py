@@ -6,10 +6,19 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from scope_models import WIDTH, Block, Decoder, FeedForward, Mixing, Telling, Tied, names
 from torch import nn
 
 from pytest_linearity.scope import transformer_blocks
+from tests.support.scope_models import (
+    WIDTH,
+    Block,
+    Decoder,
+    FeedForward,
+    Mixing,
+    Telling,
+    Tied,
+    names,
+)
 
 
 def test_a_block_that_recurs_counts_each_time() -> None:

@@ -11,6 +11,7 @@ import torch
 from pytest_linearity.findings import Findings
 from pytest_linearity.measurement import Measurement
 from pytest_linearity.stored import read_findings, write_findings
+from tests.support.diagnoses import NAMES, measurement
 
 
 def findings() -> Findings:
@@ -95,3 +96,20 @@ def test_findings_of_another_shape_are_nothing(path: Path) -> None:
     assert read_findings(path) is None
     write_stored(path, {key: value for key, value in document.items() if key != "scope"})
     assert read_findings(path) is None
+
+
+def test_findings_of_a_real_run_are_kept_exactly(tmp_path: Path) -> None:
+    written = measurement()
+    assert written.layers is not None
+    assert written.curvature_ratio is not None
+    written.curvature_ratio[0, 0] = float("inf")
+    write_findings(tmp_path / "a", Findings(written, {}, {}, {}, {}))
+    found = read_findings(tmp_path / "a")
+    assert found is not None
+    assert found.measurement.refinement == written.refinement
+    assert found.measurement.curvature_ratio is not None
+    assert torch.equal(found.measurement.curvature_ratio, written.curvature_ratio)
+    assert found.measurement.layers is not None
+    assert found.measurement.layers.names == NAMES
+    for name in ("relative_error", "cosine_similarity"):
+        assert torch.equal(getattr(found.measurement.layers, name), getattr(written.layers, name))

@@ -1,4 +1,4 @@
-"""What all tests share: a tiny checkpoint, and a gate whose figures a test writes down itself."""
+"""What all tests share: tiny checkpoints, and a gate whose figures a test writes down itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Options of pytest and neighbours of the plugin, with and without pytest-xdist."""
+"""Options of pytest and neighbours of the plugin, in one process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run that was killed goes on where it was, with the report of one that was not."""
+"""`--linearity-resume`: what is kept of a run, what is taken from it, and what is refused."""
 
 from __future__ import annotations
 
@@ -48,7 +48,11 @@ class Killing:
 
 
 @pytest.mark.parametrize(
-    ("scopes", "kills"), [(["full"], [4]), (["attention", "last_blocks:1"], [1, 7])]
+    ("scopes", "kills"),
+    [
+        (["full"], [4]),
+        pytest.param(["attention", "last_blocks:1"], [1, 7], marks=pytest.mark.slow),
+    ],
 )
 def test_scopes_of_a_shared_prefix_in_rounds_go_on(
     scopes: list[str],

@@ -1,4 +1,4 @@
-"""A real checkpoint through the gate: verdict, report, JUnit, and a model left as it was."""
+"""A real checkpoint through the gate: verdict, report and JUnit."""
 
 from __future__ import annotations
 

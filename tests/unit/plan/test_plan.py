@@ -1,4 +1,4 @@
-"""`pytest-linearity plan`: counted against what runs do, and against closed forms."""
+"""A plan, counted against what runs do, and against closed forms."""
 
 from __future__ import annotations
 

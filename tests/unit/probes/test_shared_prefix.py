@@ -1,4 +1,4 @@
-"""When prompts share a prefix: what decides it, what finds out that it cannot be, and the gate."""
+"""When prompts share a prefix: what decides it, and what finds out that it cannot be."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Relative error and cosine, and what becomes of them, by hand."""
+"""Relative error and cosine, by hand."""
 
 from __future__ import annotations
 

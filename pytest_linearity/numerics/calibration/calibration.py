@@ -119,10 +119,10 @@ def calibrate(
         jvp_noise = difference / (_mean_norm(exact.derivative) or 1.0)
     error = relative_error(exact.change, radius * exact.derivative)
     return Calibration(
-        share_primals=not exact.watch.changes_products,
+        share_primals=not exact.inspector.changes_products,
         share_trunk=trial.share_trunk,
         selects=bool(exact.selections.chosen),
-        widest=exact.watch.widest,
+        widest=exact.inspector.widest,
         tail=rounded.tail,
         step=trial.step,
         no_forward_mode=trial.no_forward_mode,

@@ -5,7 +5,6 @@ One prompt, one direction, the smallest radius, once in float64 and once in floa
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -13,10 +12,9 @@ from torch import Tensor, nn
 
 from pytest_linearity.numerics.calibration.trial import Trial
 from pytest_linearity.numerics.directions.directions import Directions
+from pytest_linearity.numerics.lockstep.logits import Logits
 from pytest_linearity.numerics.lockstep.tail import Site
 from pytest_linearity.numerics.metrics.changes import relative_error
-
-Logits = Callable[[], Tensor]
 
 _FLOAT64_PER_FLOAT32 = torch.finfo(torch.float64).eps / torch.finfo(torch.float32).eps
 

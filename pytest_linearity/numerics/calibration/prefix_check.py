@@ -7,9 +7,8 @@ the logits of the first batch and of the longest prompt.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,11 +17,15 @@ from pytest_linearity.numerics.calibration.calibration import Calibration
 from pytest_linearity.numerics.directions.source import DirectionSource
 from pytest_linearity.numerics.lockstep.dual import unpack_dual
 from pytest_linearity.numerics.lockstep.evaluation import Evaluation
-from pytest_linearity.numerics.lockstep.prefix import prefix_of
+from pytest_linearity.numerics.lockstep.logits import (
+    Logits,
+    SuffixCall,
+    prefix_of,
+    shares_prefix,
+    whole,
+)
 from pytest_linearity.numerics.lockstep.scheduler import Lockstep
 from pytest_linearity.numerics.precision import Arithmetic, arithmetic_for
-
-Logits = Callable[[], Tensor]
 
 _SAME_EXACT = 1e-9
 """Two float64 forwards that add the same terms in another order differ by some 1e-15 of the
@@ -46,24 +49,25 @@ def check_prefix(
 
     Args:
         model: The model.
-        batches: Calls of batches with the attributes `prefix` and `plain`; others are left alone.
-        calibration: Such a call of a small part of them.
+        batches: Those of the measurement; nothing is looked at unless they share a prefix.
+        calibration: A small part of them, which may share a shorter one.
         directions: Of the model; only the first is drawn.
         radius: The step that is compared.
         known: What calibration found.
         device: Where to compute.
     """
-    prefix = next(filter(None, map(prefix_of, batches)), None)
-    if prefix is None or prefix.skipped is not None:
+    sharing = [run for run in batches if shares_prefix(run)]
+    if not sharing or sharing[0].prefix.skipped is not None:
         return
-    small: Any = calibration if prefix_of(calibration) is not None else batches[0]
+    prefix = sharing[0].prefix
+    small = calibration if shares_prefix(calibration) else sharing[0]
     try:
         with _attributes_kept(model):
             prefix.skipped = _differs_exactly(model, small, directions, radius, known, device)
             if prefix.skipped is None:
                 # A forward whose discrete choices are counted must make all of them.
                 prefix.layers = None if known.selects else small.prefix.seen
-                prefix.skipped = _differs_at_length(model, batches, directions, device)
+                prefix.skipped = _differs_at_length(model, sharing, directions, device)
     except (MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:  # whatever a model does with a cache that it does not expect
@@ -76,15 +80,10 @@ def failure(error: Exception) -> str:
     return f"the forward cannot go on from a cache ({': '.join([name, *message[:1]])})"
 
 
-def plain(run: Any) -> Any:
-    """The call that evaluates every prompt of a batch whole."""
-    return getattr(run, "plain", run)
-
-
-def in_use(run: Any) -> Any:
+def in_use(run: Logits) -> Logits:
     """The call of a batch as it is to be measured: whole where its prefix cannot be shared."""
     prefix = prefix_of(run)
-    return run if prefix is None or prefix.skipped is None else plain(run)
+    return run if prefix is None or prefix.skipped is None else whole(run)
 
 
 @contextmanager
@@ -102,7 +101,7 @@ def _attributes_kept(model: nn.Module) -> Iterator[None]:
 
 def _differs_exactly(
     model: nn.Module,
-    small: Any,
+    small: SuffixCall,
     directions: DirectionSource,
     radius: float,
     known: Calibration,
@@ -133,7 +132,10 @@ def _differs_exactly(
 
 
 def _differs_at_length(
-    model: nn.Module, batches: Sequence[Any], directions: DirectionSource, device: torch.device
+    model: nn.Module,
+    batches: Sequence[SuffixCall],
+    directions: DirectionSource,
+    device: torch.device,
 ) -> str | None:
     """How logits at θ* differ in the arithmetic of measurements; None if they do not."""
     arithmetic = arithmetic_for(model, "float32", device)

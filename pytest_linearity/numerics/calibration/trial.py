@@ -8,7 +8,7 @@ then held against itself, as a way that fails silently would be worse than one t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -22,6 +22,7 @@ from pytest_linearity.numerics.derivatives import CANDIDATES, extrapolate, steps
 from pytest_linearity.numerics.directions.directions import Directions
 from pytest_linearity.numerics.lockstep.dual import unpack_dual
 from pytest_linearity.numerics.lockstep.evaluation import Evaluation
+from pytest_linearity.numerics.lockstep.logits import Logits, needed_tokens
 from pytest_linearity.numerics.lockstep.scheduler import Lockstep
 from pytest_linearity.numerics.lockstep.tail import Site, SiteLog, Tail
 from pytest_linearity.numerics.lockstep.trunk import TrunkMismatch
@@ -114,7 +115,7 @@ class Trial:
     def __init__(
         self,
         model: nn.Module,
-        logits: Callable[[], Tensor],
+        logits: Logits,
         directions: Directions,
         radius: float,
         device: torch.device,
@@ -130,7 +131,7 @@ class Trial:
         self.no_forward_mode: str | None = None
         """Why forward mode does not work."""
         self._way = _WAYS[0]
-        needed: Tensor | None = getattr(logits, "needed", None)
+        needed = needed_tokens(logits)
         self._log = SiteLog(torch.zeros(0) if needed is None else needed)
         self._candidates: list[Site] = []
 

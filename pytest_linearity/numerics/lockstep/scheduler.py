@@ -13,8 +13,9 @@ from torch.overrides import TorchFunctionMode
 
 from pytest_linearity.numerics.directions.source import DirectionSource
 from pytest_linearity.numerics.lockstep.evaluation import Coroutine, Evaluation
+from pytest_linearity.numerics.lockstep.logits import Logits, prefix_of
 from pytest_linearity.numerics.lockstep.order import order_of
-from pytest_linearity.numerics.lockstep.prefix import SharedPrefix, prefix_of
+from pytest_linearity.numerics.lockstep.prefix import SharedPrefix
 from pytest_linearity.numerics.lockstep.rules import DualRules
 from pytest_linearity.numerics.lockstep.served import serving
 from pytest_linearity.numerics.lockstep.sources import prefetch_for
@@ -23,7 +24,6 @@ from pytest_linearity.numerics.lockstep.tail import Tail
 from pytest_linearity.numerics.lockstep.trunk import RecordTrunk, ReplayTrunk, Trunk
 from pytest_linearity.numerics.precision import Arithmetic
 
-Logits = Callable[[], Tensor]
 Finished = Callable[[Evaluation, Tensor], None]
 Modes = Callable[[Evaluation], list[TorchFunctionMode]]
 
@@ -46,8 +46,8 @@ class Lockstep:
 
         Args:
             model: Any module.
-            logits: For each batch the call that runs the model on it: () -> Tensor [prompts, V].
-                The attribute `prefix` of those that have one must be the same for all.
+            logits: For each batch the call that runs the model on it; the prefix of those that
+                share one must be the same for all.
             directions: What `Evaluation.direction` counts.
             arithmetic: In which dtype and where.
             share_primals: See `Supply`.

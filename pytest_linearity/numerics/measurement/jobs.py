@@ -11,7 +11,7 @@ from torch.overrides import TorchFunctionMode
 
 from pytest_linearity.numerics.directions.source import DirectionSource
 from pytest_linearity.numerics.lockstep.evaluation import Evaluation
-from pytest_linearity.numerics.lockstep.prefix import prefix_of
+from pytest_linearity.numerics.lockstep.logits import Logits, prefix_of
 from pytest_linearity.numerics.lockstep.scheduler import Lockstep
 from pytest_linearity.numerics.lockstep.tail import Tail
 from pytest_linearity.numerics.precision import Arithmetic
@@ -32,7 +32,7 @@ class Job:
     """Evaluations that are to advance together; the fields are those of `Lockstep`."""
 
     model: nn.Module
-    logits: Sequence[Callable[[], Tensor]]
+    logits: Sequence[Logits]
     directions: DirectionSource
     count: int
     """How many directions there are."""

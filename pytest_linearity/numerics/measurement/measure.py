@@ -11,8 +11,9 @@ import torch
 from torch import nn
 
 from pytest_linearity.numerics.calibration.calibration import Calibration, calibrate
-from pytest_linearity.numerics.calibration.prefix_check import check_prefix, plain
+from pytest_linearity.numerics.calibration.prefix_check import check_prefix
 from pytest_linearity.numerics.directions.directions import Directions
+from pytest_linearity.numerics.lockstep.logits import Logits, whole
 from pytest_linearity.numerics.measurement.guards import (
     outside_inference_mode,
     readable_out_of_memory,
@@ -26,7 +27,7 @@ from pytest_linearity.numerics.measurement.measurement import Measurement
 from pytest_linearity.numerics.measurement.refinement import refine
 from pytest_linearity.numerics.measurement.resume import Journal, calibrated, calibration_of
 from pytest_linearity.numerics.measurement.running import RunningMeasurement, share_of
-from pytest_linearity.numerics.measurement.schedule import Logits, Progress
+from pytest_linearity.numerics.measurement.schedule import Progress
 from pytest_linearity.numerics.metrics.metric import Metric
 from pytest_linearity.numerics.ranks import ProcessGroup, SingleProcess, on_all_ranks
 
@@ -109,7 +110,7 @@ def measure(
         known = _calibrated_by_one(
             ranks,
             journal,
-            lambda: calibrate(model, plain(small), directions, min(radii), place),
+            lambda: calibrate(model, whole(small), directions, min(radii), place),
         )
         check_prefix(model, batches, small, directions, min(radii), known, place)
         work = RunningMeasurement(

@@ -12,7 +12,13 @@ from pytest_linearity.errors import LinearityError
 from pytest_linearity.numerics.calibration.calibration import Calibration
 from pytest_linearity.numerics.calibration.prefix_check import failure, in_use
 from pytest_linearity.numerics.directions.directions import Directions
-from pytest_linearity.numerics.lockstep.prefix import prefix_of
+from pytest_linearity.numerics.lockstep.logits import (
+    Logits,
+    needed_tokens,
+    prefix_of,
+    real_tokens,
+    token_count,
+)
 from pytest_linearity.numerics.lockstep.tail import Tail, TailMismatch
 from pytest_linearity.numerics.lockstep.trunk import TrunkMismatch
 from pytest_linearity.numerics.measurement import schedule
@@ -22,7 +28,6 @@ from pytest_linearity.numerics.measurement.layers import LayerFigures
 from pytest_linearity.numerics.measurement.reduction import Reduction
 from pytest_linearity.numerics.measurement.resume import Rounds
 from pytest_linearity.numerics.measurement.schedule import (
-    Logits,
     Progress,
     Wanted,
     evaluation_bytes,
@@ -71,9 +76,9 @@ class Pass:
         taps = self._layers.taps if self._layers else None
         self._runs = [taps.tapped(run) for run in self._batches] if taps else self._batches
         self._tails = {
-            batch: Tail(run.needed, self._known.tail)
+            batch: Tail(needed, self._known.tail)
             for batch, run in enumerate(self._batches)
-            if self._known.tail and hasattr(run, "needed")
+            if self._known.tail and (needed := needed_tokens(run)) is not None
         }
 
     def run(self, wanted: Wanted) -> None:
@@ -148,7 +153,7 @@ class Pass:
         )
 
     def _real(self, batch: int) -> Tensor | None:
-        return getattr(self._batches[batch], "real", None)
+        return real_tokens(self._batches[batch])
 
     def _rounds(self, wanted: Wanted) -> Iterator[tuple[list[int], list[int]]]:
         """Which batches and directions advance together, within the memory budget."""
@@ -167,8 +172,8 @@ class Pass:
 
     def _evaluation_bytes(self, batch: int, directions: int) -> int:
         """What one suspended evaluation holds: around the widest layer, a few tensors."""
-        tokens = getattr(self._batches[batch], "tokens", None)
-        if not isinstance(tokens, int):
+        tokens = token_count(self._batches[batch])
+        if tokens is None:
             # Nothing is known of this batch, so it goes alone.
             return self._budget // (2 + directions * 2)
         return evaluation_bytes(tokens, self._known.widest, self._arithmetic.dtype)

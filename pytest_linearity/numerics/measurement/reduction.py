@@ -52,7 +52,7 @@ class Reduction:
                 where they come from forward mode.
             curvature: Step of the JVPs that the second derivative comes from; None for none.
             selects: Whether the forward makes discrete choices.
-            real: A batch's tokens that are not padding; see `passes.Logits`.
+            real: A batch's tokens that are not padding; see `lockstep.logits`.
             has_tail: Whether rows were left out.
             layers: Where figures of hidden states go, if there are any beside the logits.
         """

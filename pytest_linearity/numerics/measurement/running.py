@@ -12,6 +12,7 @@ from pytest_linearity.numerics.calibration.calibration import Calibration, carri
 from pytest_linearity.numerics.derivatives import dual_step
 from pytest_linearity.numerics.directions.directions import Directions
 from pytest_linearity.numerics.directions.kinds import rows_by_kind
+from pytest_linearity.numerics.lockstep.logits import Logits
 from pytest_linearity.numerics.measurement.figures import PairStore
 from pytest_linearity.numerics.measurement.gather import gather
 from pytest_linearity.numerics.measurement.jobs import Engine
@@ -19,7 +20,7 @@ from pytest_linearity.numerics.measurement.layers import LayerFigures
 from pytest_linearity.numerics.measurement.limits import Limits, undecided
 from pytest_linearity.numerics.measurement.passes import Pass
 from pytest_linearity.numerics.measurement.resume import Journal, Rounds
-from pytest_linearity.numerics.measurement.schedule import Logits, Progress, Wanted
+from pytest_linearity.numerics.measurement.schedule import Progress, Wanted
 from pytest_linearity.numerics.metrics.metric import Metric
 from pytest_linearity.numerics.metrics.values import MetricValues
 from pytest_linearity.numerics.precision import Arithmetic, arithmetic_for

@@ -7,18 +7,9 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import torch
-from torch import Tensor
 
 from pytest_linearity.numerics.derivatives import steps
 from pytest_linearity.numerics.lockstep.evaluation import Evaluation
-
-Logits: TypeAlias = Callable[[], Tensor]
-"""Runs the model on one batch and returns its last-token logits, Tensor [prompts, V]. It may have
-an attribute `tokens`, how many tokens the batch has, padding included, by which memory is planned;
-`real`, a bool Tensor [tokens] that is False at padding; `needed`, a bool Tensor [tokens] that
-is True at the tokens whose logits it returns; and, where a prefix that all batches share is left to
-an evaluation of its own, that `prefix` (see `lockstep.prefix`) and the call without, `plain`."""
-
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Told (done, total)."""

@@ -21,6 +21,7 @@ from torch.overrides import TorchFunctionMode
 
 from pytest_linearity.numerics.directions.source import JointDirections
 from pytest_linearity.numerics.lockstep.evaluation import PREFIX, Evaluation
+from pytest_linearity.numerics.lockstep.logits import Logits
 from pytest_linearity.numerics.lockstep.prefix import PrefixMismatch
 from pytest_linearity.numerics.lockstep.scheduler import Lockstep
 from pytest_linearity.numerics.lockstep.tail import Tail, TailMismatch
@@ -193,7 +194,7 @@ class _JointRun:
         """Number them; a batch of several jobs is one, and so is its baseline."""
         self._jobs = jobs
         self._sinks = [job.sink() for job in jobs]
-        self.logits: list[Callable[[], Tensor]] = []
+        self.logits: list[Logits] = []
         self.directions = JointDirections(
             [job.directions for job in jobs], [job.count for job in jobs]
         )
@@ -246,7 +247,7 @@ class _JointRun:
             if batch in batches:
                 yield job.tails.get(batches.index(batch))
 
-    def _batch(self, run: Callable[[], Tensor]) -> int:
+    def _batch(self, run: Logits) -> int:
         for number, known in enumerate(self.logits):
             if known is run:
                 return number

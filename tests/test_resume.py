@@ -26,10 +26,10 @@ PREFIX = "You are a patient teacher of arithmetic. "
 WATCHED = """
 import os, signal
 from pathlib import Path
-from pytest_linearity.run.store.journal import Journal
+from pytest_linearity.run.store.journal import JournalFolder
 from pytest_linearity.numerics.measurement.passes import Pass
 
-put, run_round = Journal.put, Pass._run_round
+put, run_round = JournalFolder.put, Pass.run_round
 
 def counted_put(self, key, found):
     put(self, key, found)
@@ -38,11 +38,12 @@ def counted_put(self, key, found):
         os.kill(os.getpid(), signal.SIGKILL)
 
 def counted_round(self, batches, ks, *rest):
-    run_round(self, batches, ks, *rest)
+    evaluations = run_round(self, batches, ks, *rest)
     with open("rounds", "a") as file:
-        file.write(f"{self._arithmetic.dtype} {rest[0].radii} {batches} {ks}\\n")
+        file.write(f"{self.arithmetic.dtype} {self.wanted.radii} {batches} {ks}\\n")
+    return evaluations
 
-Journal.put, Pass._run_round = counted_put, counted_round
+JournalFolder.put, Pass.run_round = counted_put, counted_round
 """
 """For a `conftest.py`: kills its process after so many entries; notes every round measured."""
 
@@ -152,7 +153,7 @@ class Killing:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.after = 10**9
         self.rounds: list[tuple[object, ...]] = []
-        put, run_round = JournalFolder.put, Pass._run_round
+        put, run_round = JournalFolder.put, Pass.run_round
 
         def counted_put(journal: JournalFolder, key: Any, found: Any) -> None:
             put(journal, key, found)
@@ -160,12 +161,14 @@ class Killing:
             if self.after <= 0:
                 raise Killed
 
-        def counted_round(one: Pass, batches: Any, ks: Any, *rest: Any) -> None:
-            run_round(one, batches, ks, *rest)
-            self.rounds.append((one._directions.scope, tuple(batches), tuple(ks), rest[0]))
+        def counted_round(one: Pass, batches: Any, ks: Any, *rest: Any) -> int:
+            evaluations = run_round(one, batches, ks, *rest)
+            scope = one.setup.directions.scope
+            self.rounds.append((scope, tuple(batches), tuple(ks), one.wanted))
+            return evaluations
 
         monkeypatch.setattr(JournalFolder, "put", counted_put)
-        monkeypatch.setattr(Pass, "_run_round", counted_round)
+        monkeypatch.setattr(Pass, "run_round", counted_round)
 
 
 @pytest.mark.parametrize(

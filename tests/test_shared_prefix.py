@@ -13,13 +13,16 @@ from conformance.tiny import tiny_model
 from oracle import brute_force
 from torch import Tensor, nn
 
-from pytest_linearity import Directions, measure
+from pytest_linearity import Directions
 from pytest_linearity.numerics.lockstep import supply
 from pytest_linearity.numerics.lockstep.evaluation import Coroutine, Evaluation
 from pytest_linearity.numerics.lockstep.prefix import PrefixMismatch, SharedPrefix
 from pytest_linearity.numerics.lockstep.scheduler import Lockstep
-from pytest_linearity.numerics.measurement.jobs import Engine
+from pytest_linearity.numerics.measurement.jobs import Alone, Engine
+from pytest_linearity.numerics.measurement.layers import LayerTaps
+from pytest_linearity.numerics.measurement.measure import measure_with
 from pytest_linearity.numerics.measurement.measurement import Measurement
+from pytest_linearity.numerics.measurement.setup import Setup
 from pytest_linearity.numerics.measurement.simultaneous import measure_together
 from pytest_linearity.numerics.precision import Arithmetic
 from pytest_linearity.numerics.scope.structure import transformer_blocks
@@ -76,11 +79,29 @@ class Case:
     small: LastTokenLogits
     sharing: Sharing
 
-    def measure(self, *, shared: bool, scope: str = "full", **how: object) -> Measurement:
+    def measure(
+        self,
+        *,
+        shared: bool,
+        scope: str = "full",
+        engine: Engine | None = None,
+        taps: LayerTaps | None = None,
+        second_order: bool = False,
+    ) -> Measurement:
         directions = Directions(self.model, 2, scope=scope)
         batches = self.sharing.batches if shared else self.runs
         small = self.sharing.calibration if shared else self.small
-        return measure(self.model, batches, directions, RADII, "float64", calibration=small, **how)
+        setup = Setup(
+            self.model,
+            batches,
+            directions,
+            CPU,
+            "float64",
+            calibration=small,
+            taps=taps,
+            engine=engine or Alone(),
+        )
+        return measure_with(setup, RADII, second_order=second_order)
 
 
 def case(model: nn.Module, size: int = 2) -> Case:
@@ -145,7 +166,8 @@ def test_second_derivatives_and_hidden_states_are_the_same(name: str) -> None:
     both = case(model)
     blocks = {parts[-1]: model.get_submodule(parts[-1]) for parts in transformer_blocks(model)}
     ours, theirs = (
-        both.measure(shared=shared, second_order=True, blocks=blocks) for shared in (True, False)
+        both.measure(shared=shared, second_order=True, taps=LayerTaps(blocks))
+        for shared in (True, False)
     )
     assert both.sharing.prefix is not None
     assert both.sharing.prefix.skipped is None

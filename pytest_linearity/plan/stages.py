@@ -106,12 +106,13 @@ def stages_of(
         passes = passes_of(
             range(ceil(new / ranks)), config.radii, coarse, second_order=config.second_order
         )
-        stages += [_stage(wanted, scopes) for wanted in passes]
+        stages += [stage_of(wanted, scopes) for wanted in passes]
         before = count
     return stages
 
 
-def _stage(wanted: Wanted, scopes: int) -> Stage:
+def stage_of(wanted: Wanted, scopes: int) -> Stage:
+    """A pass of a measurement, of as many scopes at once, as a stage."""
     return Stage(
         torch.float64 if wanted.exact else torch.float32,
         len(wanted.directions),

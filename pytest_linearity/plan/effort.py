@@ -89,11 +89,11 @@ def _work(stage: Stage, use: Linear, rows: Sequence[float], along: int, moved: i
         moved: How many of these move the matrix.
     """
     steps = stage.radii + 2 * stage.curvature
-    lines = 1 + along * (steps + stage.duals)  # the baseline, and primals and tangents
+    per_direction = steps + stage.duals  # primals and tangents
+    lines = 1 + along * per_direction
     total = max(1, round(sum(rows)))
     if max(rows) <= FEW_ROWS:
-        with_delta = moved * stage.per_direction
-        return LayerWork(use, total * lines, 1 + with_delta / lines, 0, moved)
+        return LayerWork(use, total * lines, 1 + moved * per_direction / lines, 0, moved)
     mean = max(1, total // len(rows))
     products = len(rows) * (lines + moved * stage.duals)
     return LayerWork(use, mean, products, moved * steps, moved)

@@ -20,7 +20,13 @@ T = TypeVar("T")
 
 
 class ProcessGroup(Protocol):
-    """The ranks of one run, seen by one of them."""
+    """The ranks of one run, seen by one of them.
+
+    Every rank has the model, the prompts and the directions, and measures the directions `shard`
+    gives it. They meet after each pass, where all get the figures of all, and where anything is
+    decided that need not come out alike everywhere; between, none waits for another. What they
+    exchange is plain data and tensors on the CPU: figures, never vectors.
+    """
 
     rank: int
     """This rank, from 0."""

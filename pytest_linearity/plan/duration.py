@@ -1,4 +1,9 @@
-"""How long a stage takes on a machine whose rates are known."""
+"""How long a stage takes on a machine whose rates are known.
+
+The work of the linear layers (see `effort`) at the rates of products, of drawing and of reading;
+and for every evaluation the rest of its forward, the hand-over of each layer's product, and the
+figures that its logits are reduced to.
+"""
 
 from __future__ import annotations
 

@@ -139,7 +139,7 @@ class Memory(TorchDispatchMode):
     """Counts the bytes of what a forward has made and still holds."""
 
     def __init__(self) -> None:
-        """Nothing is held yet."""
+        """A mode for one forward."""
         super().__init__()  # type: ignore[no-untyped-call]
         self._live: dict[int, tuple[Any, int]] = {}
         self._held = self._most = 0

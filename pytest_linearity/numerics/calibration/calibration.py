@@ -21,7 +21,14 @@ _FLOAT64_PER_FLOAT32 = torch.finfo(torch.float64).eps / torch.finfo(torch.float3
 
 @dataclass(frozen=True)
 class Calibration:
-    """What is known of a model before it is measured."""
+    """What is known of a model before it is measured.
+
+    It settles how evaluations are run: what they may share (`share_primals`, `share_trunk`,
+    `tail`), and where derivatives come from (`step`). And it settles which radii float32 carries:
+    rounding adds a vector of norm `noise` to the true change of a prompt's logits, which has a norm
+    of about r · `slope`, and ε of about r · `curvature` must stand out from what that makes. All
+    norms are over the logits of one prompt, in the mean of the prompts that were looked at.
+    """
 
     share_primals: bool
     """Whether JVPs may hold the baseline's products."""

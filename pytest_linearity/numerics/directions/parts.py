@@ -1,4 +1,9 @@
-"""One direction's part of one parameter, made a few rows at a time."""
+"""One direction's part of one parameter, made a few rows at a time.
+
+A direction has as many entries as the model, and there are many directions: none is ever there as a
+whole. What is needed of it is drawn anew where it is needed, in draw blocks that always come out
+the same (see `layout`, `seeds`), on as many processors as torch would use.
+"""
 
 from __future__ import annotations
 

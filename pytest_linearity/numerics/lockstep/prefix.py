@@ -33,7 +33,7 @@ class SharedPrefix:
     """What all prompts begin with."""
 
     def __init__(self, tokens: int, forward: Callable[[SharedPrefix], object]) -> None:
-        """Nothing runs yet.
+        """A prefix, to be evaluated once per point of parameter space and run.
 
         Args:
             tokens: Length of the prefix.

@@ -48,7 +48,7 @@ class Bench:
     """What one thread works with: memory for one task after another, as fresh pages are dear."""
 
     def __init__(self) -> None:
-        """No memory yet."""
+        """A bench that gets its memory as it is asked for."""
         self._memory: dict[tuple[str, torch.dtype, torch.device], Tensor] = {}
         self.converted: object = None
         """Whose values lie in the room for `value`."""
@@ -93,7 +93,7 @@ class Workers:
     """As many threads as torch would use; for other devices than the CPU the caller's own."""
 
     def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
-        """No thread is started yet.
+        """As many as there is use for; they start with the first work that is worth it.
 
         Args:
             device: Where the work is done.

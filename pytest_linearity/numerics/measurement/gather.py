@@ -1,4 +1,4 @@
-"""One pass by several ranks: each measures its directions, and all get to know all figures."""
+"""A pass on several ranks: each measures its directions, and all get the figures of all."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ class LayerTaps:
     """Taps on the blocks of a model."""
 
     def __init__(self, blocks: Mapping[str, nn.Module]) -> None:
-        """Nothing is attached yet.
+        """Taps that look for as long as they are `attached`.
 
         Args:
             blocks: What to look at, by the name it is reported under, in running order.

@@ -1,4 +1,8 @@
-"""What a journal keeps of a measurement: its calibration, and every round of its passes."""
+"""What a journal keeps of a measurement: its calibration, and every round of its passes.
+
+A run that was killed is done again by the same steps; what the journal has of them is taken from
+there instead of being measured, down to the derivatives that later passes need.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +34,7 @@ class Journal(Protocol):
 
 
 class Rounds:
-    """The rounds of all passes in one arithmetic."""
+    """The journal's entries of rounds in one arithmetic, one for each direction of a round."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""A scope on a model -> the parameters it holds."""
+"""Which parameters of a model a `param_scope` holds, each once, by canonical name."""
 
 from __future__ import annotations
 

@@ -120,9 +120,9 @@ def on_all_ranks(group: ProcessGroup, about: str, do: Callable[[], T]) -> list[T
         failure = error
         value = {"failed": _told(error)}
     values = group.exchange(about, value)
-    failed = {rank: found["failed"] for rank, found in enumerate(values) if "failed" in found}
+    failed = {rank: outcome["failed"] for rank, outcome in enumerate(values) if "failed" in outcome}
     if not failed:
-        return [found["done"] for found in values]
+        return [outcome["done"] for outcome in values]
     first = min(failed)
     if failure is not None and (group.rank == first or failed[group.rank] == failed[first]):
         raise failure

@@ -167,11 +167,11 @@ class Clock:
         return scale * self._rest(dtype, prompts, length, dual=dual)
 
     def _rest(self, dtype: torch.dtype, prompts: int, length: int, *, dual: bool) -> float:
-        found = {
+        by_blocks = {
             count: self.machine.forward(model, dtype, prompts, length, dual=dual)
             for count, model in self.samples.items()
         }
-        (least, seconds), *more = sorted(found.items())
+        (least, seconds), *more = sorted(by_blocks.items())
         if not more:
             return seconds
         ((_, longer),) = more

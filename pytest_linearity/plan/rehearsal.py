@@ -131,8 +131,8 @@ class Rehearsal(TorchFunctionMode):
         return torch.full((1,), 0.01, device=device).expand(leaf.shape)
 
     def _name(self, weight: Tensor) -> str:
-        found = self._slices.get(id(weight))
-        return found[1] if found else self._names.get(id(weight), "")
+        part = self._slices.get(id(weight))
+        return part[1] if part else self._names.get(id(weight), "")
 
 
 class Memory(TorchDispatchMode):
@@ -167,8 +167,8 @@ class Memory(TorchDispatchMode):
         if isinstance(leaf, Tensor):
             storage = leaf.untyped_storage()
             reference = StorageWeakRef(storage)  # type: ignore[no-untyped-call]
-            known = self._live.get(reference.cdata)
-            if known is None or known[0].expired():  # a freed one may have had the same address
+            noted = self._live.get(reference.cdata)
+            if noted is None or noted[0].expired():  # a freed one may have had the same address
                 self._live[reference.cdata] = reference, storage.nbytes()
         return leaf
 

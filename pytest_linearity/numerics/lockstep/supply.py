@@ -224,8 +224,8 @@ class Supply:
                 product.add_bias(bias, delta)
 
     def _parts(self, name: str, products: Sequence[Product]) -> dict[int, Part]:
-        wanted = {product.direction for product in products}
-        moving = [k for k in wanted if k is not None and self._moves(k, name)]
+        directions = {product.direction for product in products}
+        moving = [k for k in directions if k is not None and self._moves(k, name)]
         return {k: self._directions.part(k, name) for k in moving}
 
     def _matrix(self, name: str) -> Tensor:

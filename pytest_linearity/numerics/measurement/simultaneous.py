@@ -233,14 +233,14 @@ class _JointRun:
 
     def tails(self) -> dict[int, Tail]:
         """What linear layers may leave out, by batch: what all who use it would."""
-        found: dict[int, Tail] = {}
+        common_tails: dict[int, Tail] = {}
         for batch in range(len(self.logits)):
             tails = list(self._tails_of(batch))
             if all(tail is not None for tail in tails):
                 first, *others = [tail for tail in tails if tail is not None]
                 common = first.sites.intersection(*(tail.sites for tail in others))
-                found[batch] = replace(first, sites=common)
-        return found
+                common_tails[batch] = replace(first, sites=common)
+        return common_tails
 
     def _tails_of(self, batch: int) -> Iterator[Tail | None]:
         for job, batches in zip(self._jobs, self._batches, strict=True):
@@ -248,8 +248,8 @@ class _JointRun:
                 yield job.tails.get(batches.index(batch))
 
     def _batch(self, run: Logits) -> int:
-        for number, known in enumerate(self.logits):
-            if known is run:
+        for number, other in enumerate(self.logits):
+            if other is run:
                 return number
         self.logits.append(run)
         return len(self.logits) - 1

@@ -138,7 +138,7 @@ class _Matcher:
         sizes = {"full": len(self.tensors)}
         if blocks := self._structure.blocks:
             sizes[f"blocks:0-{len(blocks) - 1}"] = len(self._of_blocks(blocks))
-        sizes.update((kind, len(names)) for kind, names in self._kinds.items())
+        sizes.update((kind, len(ids)) for kind, ids in self._kinds.items())
         there = [
             f"`{name}` ({size} tensor{'s' if size > 1 else ''})"
             for name, size in sizes.items()

@@ -14,11 +14,12 @@ from typing import Any
 from pytest_linearity.config.config import Config
 from pytest_linearity.errors import LinearityError, MeasurementError
 from pytest_linearity.numerics.directions.directions import Directions
-from pytest_linearity.numerics.measurement.jobs import Engine
-from pytest_linearity.numerics.measurement.measure import measure
+from pytest_linearity.numerics.measurement.jobs import Alone, Engine
+from pytest_linearity.numerics.measurement.measure import measure_with
 from pytest_linearity.numerics.measurement.measurement import Measurement
 from pytest_linearity.numerics.measurement.radius_unit import absolute_radii
 from pytest_linearity.numerics.measurement.schedule import Progress
+from pytest_linearity.numerics.measurement.setup import Setup
 from pytest_linearity.numerics.measurement.simultaneous import measure_together, split_progress
 from pytest_linearity.numerics.ranks import current, is_single
 from pytest_linearity.run.agreement import require_same_on_all_ranks
@@ -139,25 +140,28 @@ class Analysis:
         config, subject = self.config, self.subject
         rows = [row for batch in subject.batches for row in batch.rows]
         with _readable_failure(subject.checkpoint.architecture):
-            measured = measure(
+            setup = Setup(
                 subject.checkpoint.model,
                 subject.sharing.batches,
                 self.directions,
-                absolute_radii(config.radii, config.radius_unit, self.directions.norm),
+                subject.device,
                 config.precision,
-                device=subject.device,
                 calibration=subject.sharing.calibration,
-                limits=limits_of(config),
+                taps=subject.taps if config.layer_profile else None,
                 metrics=config.chosen_metrics,
+                engine=engine or Alone(),
+                group=current(),
+                journal=self._journal,
+            )
+            measured = measure_with(
+                setup,
+                absolute_radii(config.radii, config.radius_unit, self.directions.norm),
+                limits=limits_of(config),
                 rounds=config.sampling.rounds(self.directions.kinds),
                 enough=self._settled,
                 progress=progress,
                 second_order=config.second_order,
-                blocks=subject.taps if config.layer_profile else None,
-                engine=engine,
                 refined=config.refine,
-                group=current(),
-                journal=self._journal,
             )
         if self._journal is not None:
             self._journal.add_up(current())

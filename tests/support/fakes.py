@@ -17,7 +17,8 @@ from pytest_linearity.verdict.findings import Findings
 from pytest_linearity.verdict.document import RadiusFigures, Report
 
 ERRORS = {0.1: 0.02, 0.3: 0.06, 1.0: 0.31}
-Measurement = make_dataclass("Measurement", ["radii", "relative_error", "cosine_similarity"])
+ARRAYS = [(name, numpy.ndarray) for name in ("relative_error", "cosine_similarity")]
+Measurement = make_dataclass("Measurement", [("radii", tuple[float, ...]), *ARRAYS])
 
 def pytest_runtest_setup(item):
     Path(f"worker-{os.getpid()}").touch()

@@ -65,8 +65,9 @@ def undecided(
     floor: Tensor,
     limits: Limits,
     metrics: Sequence[MetricValues] = (),
+    kinds: Sequence[str] = (),
 ) -> bool:
-    """Whether rounding could turn the verdict on a radius around.
+    """Whether rounding could turn the verdict on a radius around, that of any kind of directions.
 
     A relative error of φ from rounding moves ε by at most φ(1 + ε), and turns a change by at most
     the angle arcsin φ.
@@ -77,7 +78,15 @@ def undecided(
         floor: φ of all pairs, same shape.
         limits: The limits.
         metrics: The figures of further metrics.
+        kinds: The kind of each direction; empty where they are all of one.
     """
+    rows = rows_by_kind(kinds, len(relative_error)).values()
+    if len(rows) > 1:
+        pairs = relative_error, cosine_similarity, floor
+        return any(
+            undecided(*(values[k] for values in pairs), limits, [found.at(k) for found in metrics])
+            for k in rows
+        )
     if any(found.near(limits.metrics.get(found.metric.name)) for found in metrics):
         return True
     error, cosine, noise = relative_error.mean(), cosine_similarity.mean(), floor.mean()

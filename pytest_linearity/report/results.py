@@ -99,6 +99,17 @@ def _grouped(
     return [tuple(group) for group in groups.values() if len(group) > 1]
 
 
+def scopes_heading(scopes: Sequence[Result]) -> str:
+    """What a table or drawing of the scopes of one checkpoint is of."""
+    return f"{title(scopes[0].name, scopes[0].label)}: {len(scopes)} scopes"
+
+
+def scope_name(result: Result) -> str:
+    """The scope as the config has it; a label may lack signs of a regular expression."""
+    name: str = result.report.config.get("param_scope") or result.short
+    return name
+
+
 def counted(number: int, results: Iterable[Result | Failure]) -> str:
     """``3 checkpoints``, or what else it is that there are several of."""
     labels = {(result.name, result.label) for result in results}

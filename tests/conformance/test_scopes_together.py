@@ -17,7 +17,7 @@ from pytest_linearity.numerics.lockstep.evaluation import Coroutine, Evaluation,
 from pytest_linearity.numerics.lockstep.scheduler import Lockstep
 from pytest_linearity.numerics.lockstep.supply import Supply
 from pytest_linearity.numerics.lockstep.tail import TailMismatch
-from pytest_linearity.numerics.measurement import jobs as engine
+from pytest_linearity.numerics.measurement import jobs as jobs_module
 from pytest_linearity.numerics.measurement import schedule, simultaneous
 from pytest_linearity.numerics.measurement.jobs import Engine, Job
 from pytest_linearity.numerics.measurement.layers import LayerTaps
@@ -83,7 +83,7 @@ def jobs(monkeypatch: pytest.MonkeyPatch) -> list[list[Evaluation]]:
 
         return Counting
 
-    for module in (engine, simultaneous):
+    for module in (jobs_module, simultaneous):
         monkeypatch.setattr(module, "Lockstep", counting(module.Lockstep))
     return seen
 
@@ -92,7 +92,7 @@ def at_once(
     model: nn.Module, batches: Sequence[Last], chosen: dict[str, Directions], **keys: Any
 ) -> list[Any]:
     def measured(scope: str) -> Callable[[Engine], Measurement]:
-        return lambda engine: measure(model, batches, chosen[scope], RADII, engine=jobs, **keys)
+        return lambda engine: measure(model, batches, chosen[scope], RADII, engine=engine, **keys)
 
     return measure_together([measured(scope) for scope in chosen])
 
@@ -230,7 +230,7 @@ def test_scopes_in_different_arithmetic_share_what_they_can(
 
     def measured(scope: str, precision: str) -> Callable[[Engine], Measurement]:
         return lambda engine: measure(
-            model, batches, directions[scope], RADII, precision, engine=jobs
+            model, batches, directions[scope], RADII, precision, engine=engine
         )
 
     exact, *coarse = measure_together(
@@ -289,7 +289,7 @@ def test_memory_is_shared_out(
         pass
 
     def look(engine: Engine) -> None:
-        members.append(jobs.members)
+        members.append(engine.members)
         raise Noted
 
     outcomes = measure_together([look, look, look])
@@ -347,7 +347,7 @@ def test_one_that_cannot_be_calibrated_does_not_hold_the_others_up(
         raise MeasurementError("this scope is out of bounds")
 
     def measured(engine: Engine) -> Measurement:
-        return measure(model, batches, directions["full"], RADII, "float64", engine=jobs)
+        return measure(model, batches, directions["full"], RADII, "float64", engine=engine)
 
     first, second = measure_together([refused, measured])
     assert isinstance(first, MeasurementError)
@@ -395,7 +395,7 @@ def test_an_interrupt_unwinds_all_of_them(
     def measured(scope: str) -> Callable[[Engine], Measurement]:
         def run(engine: Engine) -> Measurement:
             try:
-                keys = {"engine": jobs, "progress": interrupted}
+                keys = {"engine": engine, "progress": interrupted}
                 return measure(model, batches, directions[scope], RADII, "float64", **keys)
             finally:
                 ended.append(scope)

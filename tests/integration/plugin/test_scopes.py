@@ -289,7 +289,7 @@ def test_in_python_a_config_of_several_scopes_says_what_to_do(
     from pytest_linearity import analyze, load_config
     from pytest_linearity.errors import ConfigError
 
-    with pytest.raises(ConfigError, match=r"take each of `runs\(\)`"):
+    with pytest.raises(ConfigError, match=r"take each of `runs_of\(config\)`"):
         analyze(load_config(gate()))
 
 

@@ -73,7 +73,7 @@ class TestContent:
         self, digest: Callable[[], str], reads: list[str], tmp_path: Path
     ) -> None:
         first = digest()
-        for digest in ("{", "[]", '{"a": 1}'):
-            (tmp_path / "memory").write_text(digest)
+        for content in ("{", "[]", '{"a": 1}'):
+            (tmp_path / "memory").write_text(content)
             assert digest() == first
         assert len(reads) == 12

@@ -40,7 +40,7 @@ from tests.support.scope_models import WIDTH, Decoder, Tied, names
 )
 def test_kinds(scope: str, expected: list[str] | None) -> None:
     if expected is None:
-        with pytest.raises(ConfigError, match="is not a scope"):
+        with pytest.raises(ValueError, match="is not a scope"):
             names(Decoder(), scope)
     else:
         assert names(Decoder(), scope) == expected

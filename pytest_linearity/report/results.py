@@ -42,6 +42,12 @@ class Result:
         return _joined(self.label, self.scope) or self.name
 
     @property
+    def scope_name(self) -> str:
+        """The scope as the config has it; a label may lack signs of a regular expression."""
+        name: str = self.report.config.get("param_scope") or self.short
+        return name
+
+    @property
     def passed(self) -> bool:
         """Whether it keeps its limits, and is no worse than its baseline."""
         return self.report.passed and (self.regression is None or self.regression.passed)
@@ -102,12 +108,6 @@ def _grouped(
 def scopes_heading(scopes: Sequence[Result]) -> str:
     """What a table or drawing of the scopes of one checkpoint is of."""
     return f"{title(scopes[0].name, scopes[0].label)}: {len(scopes)} scopes"
-
-
-def scope_name(result: Result) -> str:
-    """The scope as the config has it; a label may lack signs of a regular expression."""
-    name: str = result.report.config.get("param_scope") or result.short
-    return name
 
 
 def counted(number: int, results: Iterable[Result | Failure]) -> str:

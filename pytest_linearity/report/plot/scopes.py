@@ -15,7 +15,6 @@ from pytest_linearity.report.results import (
     mean_cosine,
     mean_error,
     radii_of,
-    scope_name,
     scopes_heading,
 )
 from pytest_linearity.verdict import numbers
@@ -95,7 +94,7 @@ def _draw(axes: Axes, scopes: Sequence[Result], metric: Metric, palette: Palette
 
 def _name(result: Result) -> str:
     share = text.scope_size(result.report)[1]
-    name = shorten(scope_name(result), 40)
+    name = shorten(result.scope_name, 40)
     return f"{name} ({share} of all parameters)" if share else name
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pytest_linearity.report import text
-from pytest_linearity.report.results import Result, scope_name, scopes_heading
+from pytest_linearity.report.results import Result, scopes_heading
 from pytest_linearity.report.style import PLAIN, Style
 from pytest_linearity.report.terminal.results import COLUMN, render_results
 from pytest_linearity.report.terminal.tables import table
@@ -21,7 +21,7 @@ def render_scopes(scopes: Sequence[Result], style: Style = PLAIN) -> str:
         scopes: The scopes of one checkpoint, in the order of the config.
         style: How it is shown.
     """
-    names = [(scope_name(result), *text.scope_size(result.report)) for result in scopes]
+    names = [(result.scope_name, *text.scope_size(result.report)) for result in scopes]
     shown = table(style)
     shown.add_column("scope", overflow="fold")
     shown.add_column("parameters", justify="right")

@@ -3,15 +3,19 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest tests -n auto --dist worksteal
 READY := $(VENV)/.ready
 
-.PHONY: gate test lint bench conformance clean
+.PHONY: gate test test-slow lint bench conformance clean
 
 gate: $(READY)
 	$(BIN)/pytest --linearity-config examples/arithmetic/linearity.yaml --junitxml=linearity-junit.xml
 
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist worksteal
+	$(PYTEST) -m "not slow and not gpu"
+
+test-slow: $(READY)
+	$(PYTEST) -m "slow and not gpu"
 
 lint: $(READY)
 	$(BIN)/ruff check .

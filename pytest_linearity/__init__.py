@@ -10,13 +10,23 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pytest_linearity.checkpoint.load import load_checkpoint
     from pytest_linearity.config.config import Config, load_config
+    from pytest_linearity.config.expansion import checkpoints_of, runs_of
     from pytest_linearity.errors import LinearityError
     from pytest_linearity.numerics.directions.directions import Directions
-    from pytest_linearity.numerics.measurement.measure import measure
+    from pytest_linearity.numerics.measurement.measure import measure, measure_with
     from pytest_linearity.numerics.measurement.measurement import Measurement
+    from pytest_linearity.numerics.measurement.setup import Setup
+    from pytest_linearity.numerics.measurement.simultaneous import measure_together
     from pytest_linearity.numerics.metrics.metric import Metric
     from pytest_linearity.numerics.metrics.registry import find_metric
+    from pytest_linearity.probes.load import load_probes
+    from pytest_linearity.probes.logits import last_token_logits
+    from pytest_linearity.report.json import load_schema
+    from pytest_linearity.report.plot import plot_beside
+    from pytest_linearity.report.results import Result
+    from pytest_linearity.report.terminal.report import render
     from pytest_linearity.run.analysis import analyze
     from pytest_linearity.verdict.document import MetricFigures, RadiusFigures, Report
 
@@ -31,10 +41,22 @@ _HOMES = {
     "MetricFigures": "verdict.document",
     "RadiusFigures": "verdict.document",
     "Report": "verdict.document",
+    "Result": "report.results",
+    "Setup": "numerics.measurement.setup",
     "analyze": "run.analysis",
+    "checkpoints_of": "config.expansion",
     "find_metric": "numerics.metrics.registry",
+    "last_token_logits": "probes.logits",
+    "load_checkpoint": "checkpoint.load",
     "load_config": "config.config",
+    "load_probes": "probes.load",
+    "load_schema": "report.json",
     "measure": "numerics.measurement.measure",
+    "measure_together": "numerics.measurement.simultaneous",
+    "measure_with": "numerics.measurement.measure",
+    "plot_beside": "report.plot",
+    "render": "report.terminal.report",
+    "runs_of": "config.expansion",
 }
 
 __all__ = [
@@ -46,11 +68,23 @@ __all__ = [
     "MetricFigures",
     "RadiusFigures",
     "Report",
+    "Result",
+    "Setup",
     "__version__",
     "analyze",
+    "checkpoints_of",
     "find_metric",
+    "last_token_logits",
+    "load_checkpoint",
     "load_config",
+    "load_probes",
+    "load_schema",
     "measure",
+    "measure_together",
+    "measure_with",
+    "plot_beside",
+    "render",
+    "runs_of",
 ]
 
 

@@ -1,21 +1,25 @@
-"""What all tests share: a tiny checkpoint, and a gate whose figures a test writes down itself."""
+"""What all tests share: tiny checkpoints, and a gate whose figures a test writes down itself."""
 
 from __future__ import annotations
 
 import gc
+import json
 import os
 import pickle
-import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 import yaml
-from checkpoints import tiny_llama
 from filelock import FileLock
+
+from tests.support.checkpoints import tiny_llama
+from tests.support.configs import SMALL
+from tests.support.fixed import Figures, FixedAnalysis
+from tests.support.fixtures import Once, Write
 
 pytest_plugins = ["pytester"]
 
@@ -28,12 +32,6 @@ os.environ.pop("GITHUB_STEP_SUMMARY", None)
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 os.environ.setdefault("MPLCONFIGDIR", str(Path.home() / ".cache" / "matplotlib"))
-
-Write = Callable[..., Path]
-Run = Callable[..., pytest.RunResult]
-Once = Callable[[str, Callable[[], Any]], Any]
-Figures = Mapping[float, tuple[float | None, float | None]]
-
 
 IMPORTED_ONCE = (
     "_pytest.stepwise",
@@ -80,6 +78,19 @@ def base_checkpoint(tmp_path_factory: pytest.TempPathFactory, imported: None) ->
 
 
 @pytest.fixture(scope="session")
+def real_document(tiny_checkpoint: Path) -> dict[str, Any]:
+    """The report of a real run, as JSON has it; tests must not change it."""
+    from pytest_linearity.config.config import Config
+    from pytest_linearity.run.analysis import analyze
+
+    config = Config(
+        model_name_or_path=str(tiny_checkpoint), prompts=["1+1="], num_directions=2, radii=[0.1]
+    )
+    document: dict[str, Any] = json.loads(json.dumps(analyze(config).to_dict()))
+    return document
+
+
+@pytest.fixture(scope="session")
 def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
     """Does what takes long in one of the processes of `-n`; the others get what it found."""
     shared = tmp_path_factory.getbasetemp()
@@ -115,110 +126,10 @@ def real_config(write_config: Write, tiny_checkpoint: Path) -> Write:
     """Writes a config of the tiny checkpoint, small enough to be measured in a moment."""
 
     def write(name: str = "gate.yaml", **keys: Any) -> Path:
-        small = {
-            "model_name_or_path": str(tiny_checkpoint),
-            "prompts": ["1+1=", "The sky is"],
-            "num_directions": 2,
-            "precision": "float32",
-            "radii": [0.01, 0.1],
-        }
-        return write_config(name, **{**small, **keys})
+        small = {key: list(v) if isinstance(v, tuple) else v for key, v in SMALL.items()}
+        return write_config(name, **{"model_name_or_path": str(tiny_checkpoint), **small, **keys})
 
     return write
-
-
-class Described:
-    """Stands in for probes and directions: a report keeps what they say of themselves."""
-
-    def __init__(self, facts: Mapping[str, Any]) -> None:
-        self._facts = facts
-
-    def describe(self) -> dict[str, Any]:
-        return dict(self._facts)
-
-
-class FixedAnalysis:
-    """Stands in for `Analysis`: the figures are those that a test has written down."""
-
-    figures: ClassVar[Figures] = {}
-    error: ClassVar[BaseException | None] = None
-    measured: ClassVar[int] = 0
-    prompts: ClassVar[Mapping[str, Any]] = {}
-
-    def __init__(self, config: Any, *, progress: Any = None) -> None:
-        self.config = config
-        self.progress = progress
-        self.probes = Described(self.prompts)
-        self.directions = Described({})
-
-    @property
-    def findings(self) -> Any:
-        type(self).measured += 1
-        if self.error is not None:
-            raise self.error
-        self.progress(1, 1)
-        return self.found()
-
-    def found(self) -> Any:
-        import torch
-
-        from pytest_linearity.numerics.measurement.measurement import Measurement
-        from pytest_linearity.verdict.findings import Findings
-
-        def column(place: int) -> torch.Tensor:
-            found = [self.figures[radius][place] for radius in self.config.radii]
-            values = [float("nan") if value is None else value for value in found]
-            return torch.tensor(values, dtype=torch.float64).reshape(-1, 1, 1)
-
-        radii = self.config.radii
-        return Findings(
-            measurement=Measurement(
-                radii=radii,
-                relative_error=column(0),
-                cosine_similarity=column(1),
-                precision=("float32",) * len(radii),
-                noise_floor=(1e-6,) * len(radii),
-                jvp_method="forward-mode",
-                no_forward_mode=None,
-                routing_flips=None,
-            ),
-            checkpoint={
-                "path": self.config.checkpoint,
-                "architecture": "LlamaForCausalLM",
-                "parameters": 743808,
-                "dtype": "bfloat16",
-            },
-            probes=self.probes.describe(),
-            scope=self.directions.describe(),
-            environment={},
-        )
-
-
-@pytest.fixture
-def run_workers(
-    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Run:
-    """Runs pytest here and its workers in processes of their own; stderr is that of all of them.
-
-    The controller needs no imports of its own so, which take longer than its work.
-    """
-    from pytest_linearity.run.store import findings_file
-
-    def start(*arguments: str) -> pytest.RunResult:
-        monkeypatch.setattr(
-            findings_file, "_tensor", findings_file._tensor
-        )  # which a fake replaces
-        capfd.readouterr()
-        found = pytester.runpytest_inprocess(*arguments)
-        said = capfd.readouterr().err.splitlines()
-        return pytest.RunResult(found.ret, found.outlines, said, found.duration)
-
-    return start
-
-
-def heed_sigint() -> None:
-    """For a child process: one started in the background inherits that SIGINT is ignored."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.fixture

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[1]))  # the oracle, as the tests import it
 
 import torch
 from rich.console import Console

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from pytest_linearity.config.config import load_config
 from pytest_linearity.run.analysis import analyze
 from pytest_linearity.verdict.document import Report
+from tests.support.paths import ARITHMETIC
 
-ARITHMETIC = Path(__file__).parents[2] / "examples" / "arithmetic"
 FIXED, LEAST = 32, 2
 
 

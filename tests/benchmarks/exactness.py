@@ -5,10 +5,10 @@ from __future__ import annotations
 import copy
 
 import torch
-from oracle import brute_force
 
 from pytest_linearity import Directions, measure
 from tests.benchmarks.models import Work, llama
+from tests.support.oracle import brute_force
 
 RADII = (1e-3, 1e-2, 0.1, 1.0, 10.0)
 

@@ -8,9 +8,10 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import limited
 import torch
-from checkpoints import character_tokenizer
+
+from tests.support import limited
+from tests.support.checkpoints import character_tokenizer
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from checkpoints import character_tokenizer
 
 from tests.benchmarks.models import llama_config
+from tests.support.checkpoints import character_tokenizer
+from tests.support.paths import ROOT
 
 SHAPES = ((256, 4), (512, 8), (1024, 6))
 """Width and depth."""
@@ -84,9 +85,8 @@ def save(checkpoint: Path, hidden: int, layers: int) -> None:
 
 def _child(module: str, *arguments: object) -> dict[str, Any]:
     """What a module's `main` prints, in a process that does nothing else."""
-    paths = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1])]
     script = (
-        f"import sys; sys.path[:0] = {paths!r}\n"
+        f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
         f"from {module} import main\nsys.exit(main(sys.argv[1:]))"
     )
     output = subprocess.run(
@@ -121,6 +121,5 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parents[1]))
     for row in plan_rows():
         print(*row)

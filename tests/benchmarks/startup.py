@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from tests.support.paths import ROOT
+
 PAIRS = 40
 GATES = 5
 PYTEST = ("-m", "pytest", "-p", "no:cacheprovider")

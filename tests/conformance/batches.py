@@ -5,11 +5,11 @@ from __future__ import annotations
 import copy
 
 import torch
-from oracle import true_float64
 from torch import nn
 
 from pytest_linearity.probes.batches import Batch, make_batches
 from pytest_linearity.probes.logits import last_token_logits
+from tests.support.oracle import true_float64
 
 from .sizes import VOCABULARY
 

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from oracle import brute_force
 from torch import Tensor, nn
 
 from pytest_linearity import Directions, measure
 from pytest_linearity.numerics.calibration.calibration import Calibration, calibrate
 from pytest_linearity.probes.batches import Batch
 from pytest_linearity.probes.logits import last_token_logits
+from tests.support.oracle import brute_force
 
 from .raw import evaluate
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
-from oracle import Truth
 from torch import Tensor, nn
 
 from pytest_linearity import Directions
@@ -15,6 +14,7 @@ from pytest_linearity.numerics.lockstep.dual import unpack_dual
 from pytest_linearity.numerics.lockstep.evaluation import Evaluation
 from pytest_linearity.numerics.lockstep.scheduler import Lockstep
 from pytest_linearity.numerics.precision import arithmetic_for
+from tests.support.oracle import Truth
 
 
 def evaluate(

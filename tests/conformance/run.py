@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from pathlib import Path
+
+from tests.support.paths import EXAMPLES
 
 from .check import Row
 from .table import page
 from .tiny import architectures
 from .worker import Worker
 
-TABLE = Path(__file__).parents[2] / "examples" / "architectures.md"
+TABLE = EXAMPLES / "architectures.md"
 
 
 def main(names: Sequence[str]) -> int:

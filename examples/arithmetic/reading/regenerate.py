@@ -13,12 +13,15 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from pytest_linearity import Report, analyze, load_config
-from pytest_linearity.config.expansion import checkpoints_of
-from pytest_linearity.report.explanation import decisive
-from pytest_linearity.report.plot import plot_beside
-from pytest_linearity.report.results import Result
-from pytest_linearity.report.terminal.report import render
+from pytest_linearity import (
+    Report,
+    Result,
+    analyze,
+    checkpoints_of,
+    load_config,
+    plot_beside,
+    render,
+)
 
 HERE = Path(__file__).parent
 README = HERE.parents[2] / "README.md"
@@ -117,7 +120,8 @@ def _curvature(results: Sequence[Result]) -> str:
         )
         assert curvature is not None
         assert refined is not None
-        figures = decisive(report)
+        # The smallest radius that does not comply, or else the largest.
+        figures = next((f for f in report.radii if not f.complies), report.radii[-1])
         predicted = curvature.predicted[str(figures.radius)]
         cells = {
             "κ": f"{curvature.mean_curvature_ratio:.3f} ± {curvature.std_curvature_ratio:.3f}",

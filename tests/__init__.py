@@ -1,0 +1,1 @@
+"""The tests, and what is run beside them: `conformance` and `benchmarks`."""

@@ -1,0 +1,1 @@
+"""The parts together: pytest inside pytest, the command line, pictures, the examples."""

@@ -1,0 +1,1 @@
+"""Whatever starts processes: xdist, torchrun, signals, kernels of notebooks."""

@@ -1,0 +1,9 @@
+"""Where the files of the repository are that tests read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
+ARITHMETIC = EXAMPLES / "arithmetic"

@@ -18,7 +18,7 @@ from pytest_linearity.checkpoint.load import (
     open_checkpoint,
 )
 from pytest_linearity.config.config import Config
-from pytest_linearity.errors import ConfigError, LinearityError, MeasurementError
+from pytest_linearity.errors import ConfigError, LinearityError, MeasurementError, class_and_line
 from pytest_linearity.numerics.directions.directions import Directions
 from pytest_linearity.numerics.measurement.jobs import Alone, Engine
 from pytest_linearity.numerics.measurement.layers import LayerTaps
@@ -302,9 +302,8 @@ def _readable_failure(architecture: str) -> Iterator[None]:
     except LinearityError:
         raise
     except Exception as error:
-        first = (str(error).strip().splitlines() or ["no message"])[0]
         raise MeasurementError(
-            f"{architecture} cannot be evaluated on these prompts: {type(error).__name__}: {first}"
+            f"{architecture} cannot be evaluated on these prompts: {class_and_line(error)}"
         ) from error
 
 

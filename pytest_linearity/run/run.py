@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from pytest_linearity.errors import failed_before
+from pytest_linearity.errors import failed_before, one_line
 from pytest_linearity.files import brief
 from pytest_linearity.report.results import Result, title
 from pytest_linearity.run.progress import ProgressBar
@@ -125,7 +125,7 @@ class Run:
         """Why there are no findings, in one line; None while nothing has failed."""
         if self._failure is None:
             return None
-        return " ".join(str(failed_before(self._failure)).split())
+        return one_line(failed_before(self._failure), most=None)
 
     def require_radii(self, radii: Iterable[float]) -> None:
         """Measure at these radii, too; the gate and its report are about those of the config.

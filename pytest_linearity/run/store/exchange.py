@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
-from pytest_linearity import errors
-from pytest_linearity.errors import MeasurementError, failed_before
+from pytest_linearity.errors import MeasurementError, class_name, error_named, failed_before
 from pytest_linearity.files import read_checked, write_checked
 from pytest_linearity.run.store.findings_file import read_findings, write_findings
 
@@ -65,8 +64,7 @@ class Exchange:
         """
         failure = read_checked(self._path(run, "failed"))
         if failure is not None:
-            kind = getattr(errors, failure["kind"], RuntimeError)
-            raise kind(failure["message"])
+            raise error_named(failure["kind"], failure["message"])
         return read_findings(self._path(run, "found"))
 
     def has(self, run: Run) -> bool:
@@ -106,7 +104,7 @@ class Exchange:
             raise
         except BaseException as error:  # a timeout that pytest raises is no Exception
             told = failed_before(error)
-            failure = {"kind": _kind(told), "message": str(told)}
+            failure = {"kind": class_name(told), "message": str(told)}
             write_checked(self._path(run, "failed"), failure)
             raise
         write_findings(self._path(run, "found"), findings)
@@ -133,12 +131,6 @@ class Exchange:
 
     def _path(self, run: Run, kind: str) -> Path:
         return self._directory / f"{_key(run)}.{kind}"
-
-
-def _kind(error: Exception) -> str:
-    """The name under which another process finds the error's class, or the next one above it."""
-    names = [kind.__name__ for kind in type(error).__mro__]
-    return next((name for name in names if hasattr(errors, name)), "RuntimeError")
 
 
 def _key(run: Run) -> str:

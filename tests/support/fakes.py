@@ -36,9 +36,10 @@ class Described:
         return {}
 
 class Analysis:
-    probes = directions = Described()
+    directions = Described()
+    subject = types.SimpleNamespace(probes=Described())
 
-    def __init__(self, config, *, progress):
+    def __init__(self, config, *, progress, **_):
         self.config, self.progress = config, progress
 
     @property

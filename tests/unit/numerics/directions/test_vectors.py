@@ -136,7 +136,7 @@ class TestGradient:
         analysis = Analysis(small_config(tiny_checkpoint, directions="gradient"))
         directions = analysis.directions
         model = AutoModelForCausalLM.from_pretrained(tiny_checkpoint).double().eval()
-        prompts = [torch.tensor([probe.token_ids]) for probe in analysis.probes.probes]
+        prompts = [torch.tensor([probe.token_ids]) for probe in analysis.subject.probes.probes]
         tokens = sum(prompt.shape[1] - 1 for prompt in prompts)
         losses = [model(prompt, labels=prompt).loss * (prompt.shape[1] - 1) for prompt in prompts]
         loss = sum(losses) / tokens

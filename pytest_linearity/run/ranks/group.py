@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from pytest_linearity.errors import ConfigError, RanksError
+from pytest_linearity.errors import ConfigError, RanksError, first_line
 from pytest_linearity.run.ranks.liveness import Liveness
 from pytest_linearity.run.ranks.place import Place
 from pytest_linearity.run.store.packing import pack, unpack
@@ -123,7 +123,7 @@ class Ranks:
             # A rank that has died is noticed here first; the watch knows which one it is.
             self._watch.await_loss(_TOLD_WITHIN)
             self._require_all(leaving=False)
-            raise RanksError(f"the ranks have lost touch: {str(error).splitlines()[0]}") from None
+            raise RanksError(f"the ranks have lost touch: {first_line(error)}") from None
         return found
 
     def _require_all(self, *, leaving: bool) -> None:

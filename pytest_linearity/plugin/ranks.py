@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pytest_linearity.errors import LinearityError, RanksError
+from pytest_linearity.errors import LinearityError, RanksError, one_line
 from pytest_linearity.numerics.ranks import current, is_single, on_all_ranks
 from pytest_linearity.plugin.session import SESSION
 from pytest_linearity.run.ranks.place import Place
@@ -100,7 +100,7 @@ class RankSession:
     def _how(self) -> str:
         session = self._config.stash.get(SESSION, None)
         reason = session and session.ending.mistake
-        return " ".join(str(reason).split()) if reason else "its tests are over"
+        return one_line(reason, most=None) if reason else "its tests are over"
 
     def _agreed(self, session: pytest.Session) -> int:
         linearity = self._config.stash.get(SESSION, None)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_linearity.config.config import Config
-from pytest_linearity.errors import LinearityError, MeasurementError
+from pytest_linearity.errors import LinearityError, MeasurementError, class_and_line
 from pytest_linearity.numerics.directions.directions import Directions
 from pytest_linearity.numerics.measurement.jobs import Alone, Engine
 from pytest_linearity.numerics.measurement.measure import measure_with
@@ -235,7 +235,6 @@ def _readable_failure(architecture: str) -> Iterator[None]:
     except LinearityError:
         raise
     except Exception as error:
-        first = (str(error).strip().splitlines() or ["no message"])[0]
         raise MeasurementError(
-            f"{architecture} cannot be evaluated on these prompts: {type(error).__name__}: {first}"
+            f"{architecture} cannot be evaluated on these prompts: {class_and_line(error)}"
         ) from error

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_linearity.errors import failed_before
+from pytest_linearity.errors import failed_before, one_line
 from pytest_linearity.files import brief
 from pytest_linearity.report.results import Result, title
 from pytest_linearity.run.progress import ProgressBar
@@ -144,7 +144,7 @@ class Run:
         """Why there are no findings, in one line; None while nothing has failed."""
         if self._failure is None:
             return None
-        return " ".join(str(failed_before(self._failure)).split())
+        return one_line(failed_before(self._failure), most=None)
 
     def require_radii(self, radii: Iterable[float]) -> None:
         """Measure at these radii, too; the gate and its report are about those of the config.

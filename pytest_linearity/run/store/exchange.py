@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
-from pytest_linearity import errors
-from pytest_linearity.errors import MeasurementError, failed_before
+from pytest_linearity.errors import MeasurementError, class_name, error_named, failed_before
 from pytest_linearity.files import read_checked, write_checked
 from pytest_linearity.run.store.findings_file import read_findings, write_findings
 from pytest_linearity.run.store.store import RunKey, Store
@@ -48,8 +47,7 @@ class Exchange(Store):
         """What a process has found, or raised; None while none has come to an end."""
         failure = read_checked(self._path(key, "failed"))
         if failure is not None:
-            kind = getattr(errors, failure["kind"], RuntimeError)
-            raise kind(failure["message"])
+            raise error_named(failure["kind"], failure["message"])
         return read_findings(self._path(key, "found"))
 
     def ended(self, key: RunKey) -> bool:
@@ -81,7 +79,7 @@ class Exchange(Store):
     def fail(self, key: RunKey, error: BaseException) -> None:
         """Have all processes raise what this one has."""
         told = failed_before(error)
-        failure = {"kind": _kind(told), "message": str(told)}
+        failure = {"kind": class_name(told), "message": str(told)}
         write_checked(self._path(key, "failed"), failure)
 
     def _given_up(self, key: RunKey) -> bool:
@@ -126,12 +124,6 @@ class Exchange(Store):
 
     def _path(self, key: RunKey, kind: str) -> Path:
         return self._directory / f"{_digest(key)}.{kind}"
-
-
-def _kind(error: Exception) -> str:
-    """The name under which another process finds the error's class, or the next one above it."""
-    names = [kind.__name__ for kind in type(error).__mro__]
-    return next((name for name in names if hasattr(errors, name)), "RuntimeError")
 
 
 def _digest(key: RunKey) -> str:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from pytest_linearity.checkpoint import hub
 from pytest_linearity.checkpoint.architecture import check_architecture
+from pytest_linearity.checkpoint.declared import declared_config
 from pytest_linearity.checkpoint.headers import Stored, read_headers
 from pytest_linearity.checkpoint.load import config_directory
 from pytest_linearity.errors import CheckpointError, one_line
@@ -59,20 +59,11 @@ def subject_of(config: Config) -> Subject:
     )
     stored = read_headers(place) if at_hand else None
     try:
-        declared = _declared(place, trust_remote_code=config.trust_remote_code)
+        declared = declared_config(place, trust_remote_code=config.trust_remote_code)
         model = skeleton(declared, trust_remote_code=config.trust_remote_code)
     except Exception as error:  # whatever the model's code raises
         raise CheckpointError(f"{place}: gives no model: {one_line(error)}") from error
     return Subject(place, declared, model, stored or _as_declared(declared, model), at_hand)
-
-
-def _declared(place: Path, *, trust_remote_code: bool) -> Any:
-    from transformers import AutoConfig
-
-    with hub.quiet():
-        return AutoConfig.from_pretrained(
-            str(place), local_files_only=True, trust_remote_code=trust_remote_code
-        )
 
 
 def _as_declared(declared: Any, model: nn.Module) -> Stored:

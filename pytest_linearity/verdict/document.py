@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
-from pytest_linearity.errors import shown
+from pytest_linearity.numerics.metrics.metric import Side
 from pytest_linearity.verdict.confidence import Interval
-from pytest_linearity.verdict.decode import as_list, intervals, matrix, number, typed
+from pytest_linearity.verdict.decode import decode, encode, number
 from pytest_linearity.verdict.diagnosis_figures import (
     CurvatureFigures,
+    Matrix,
     ProfileFigures,
     RefinedFigures,
 )
@@ -24,7 +25,7 @@ class MetricFigures:
 
     label: str
     """What tables call the metric."""
-    good: str
+    good: Side
     """Which values are good ones: ``smaller`` or ``larger``."""
     mean: float | None
     """Mean over all (direction, prompt) pairs; ``None`` where one is not defined."""
@@ -40,10 +41,6 @@ class MetricFigures:
     """Why it does not comply, as ``mean kl 0.08 > 0.05``; ``None`` when it does."""
     interval: Interval | None = None
     """Where the mean over all directions lies; ``None`` for a single one, or several kinds."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """The JSON object of this metric."""
-        return {**asdict(self), "interval": as_list(self.interval)}
 
     def keeps(self, limit: float) -> bool:
         """Whether the mean is defined and on the good side of a limit, or on it."""
@@ -84,13 +81,9 @@ class KindFigures:
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object of this kind."""
-        figures = {key.name: getattr(self, key.name) for key in fields(self)}
-        for name in ("interval_relative_error", "interval_cosine_similarity"):
-            figures[name] = as_list(figures[name])
-        del figures["metrics"]
-        if self.metrics:
-            figures["metrics"] = {name: found.to_dict() for name, found in self.metrics.items()}
-        return figures
+        figures: dict[str, Any] = encode(self)
+        metrics = figures.pop("metrics")
+        return {**figures, "metrics": metrics} if metrics else figures
 
 
 @dataclass(frozen=True)
@@ -151,14 +144,14 @@ class RadiusFigures:
             "precision": self.precision,
             "complies": self.complies,
             "reason": self.reason,
-            "interval_relative_error": as_list(self.interval_relative_error),
-            "interval_cosine_similarity": as_list(self.interval_cosine_similarity),
+            "interval_relative_error": encode(self.interval_relative_error),
+            "interval_cosine_similarity": encode(self.interval_cosine_similarity),
             "inconclusive": self.inconclusive,
         }
         if self.routing_flips is not None:
             figures["routing_flips"] = self.routing_flips
         if self.metrics:
-            figures["metrics"] = {name: found.to_dict() for name, found in self.metrics.items()}
+            figures["metrics"] = encode(self.metrics)
         if self.by_kind:
             figures["by_kind"] = {kind: found.to_dict() for kind, found in self.by_kind.items()}
         for key in ("radius_absolute", "radius_relative"):
@@ -173,13 +166,7 @@ class RadiusFigures:
         Raises:
             ValueError: If a figure is missing or of another type than it must be.
         """
-        known = {key.name for key in fields(cls)} - {"radius"}
-        given = {key: value for key, value in figures.items() if key in known}
-        given |= intervals(given, f"metrics.{radius}.")
-        further = metric_figures(figures.get("metrics", {}), f"metrics.{radius}.metrics")
-        by_kind = kind_figures(figures.get("by_kind", {}), f"metrics.{radius}.by_kind")
-        read = {"radius": radius, **given, "metrics": further, "by_kind": by_kind}
-        return typed(cls, read, f"metrics.{radius}.")
+        return decode(cls, figures, f"metrics.{radius}", radius=radius)
 
 
 @dataclass(frozen=True)
@@ -198,30 +185,6 @@ class SamplingFigures:
     """Confidence of the interval of each look, which that takes."""
     settled: tuple[float, ...]
     """The radii whose verdict more directions would not change, at this confidence."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """The JSON object."""
-        return {
-            key: list(value) if isinstance(value, tuple) else value
-            for key, value in asdict(self).items()
-        }
-
-    @classmethod
-    def from_dict(cls, values: Any) -> SamplingFigures:
-        """The exact inverse of `to_dict`; keys that are not known are left out.
-
-        Raises:
-            ValueError: If a part is missing or of another type than it must be.
-        """
-        if not isinstance(values, Mapping):
-            raise ValueError("sampling is not an object")
-        known = {key.name for key in fields(cls)}
-        given = {key: value for key, value in values.items() if key in known}
-        for name in ("rounds", "planned", "settled"):
-            if name in given:
-                kind = float if name == "settled" else int
-                given[name] = _numbers(given[name], kind, f"sampling.{name}")
-        return typed(cls, given, "sampling.")
 
 
 @dataclass(frozen=True)
@@ -244,7 +207,7 @@ class Report:
     """Which parameters were perturbed."""
     environment: Mapping[str, Any] = field(default_factory=dict)
     """Versions, device, precision used, JVP method, seconds, peak memory."""
-    pairs: Mapping[str, Any] = field(default_factory=dict)
+    pairs: Mapping[str, Mapping[str, Matrix]] = field(default_factory=dict)
     """By radius (spelled as in ``metrics``) ``relative_error`` and ``cosine_similarity`` of every
     pair, each a list of directions that are lists of prompts; ``None`` where not finite."""
     sampling: SamplingFigures | None = None
@@ -269,6 +232,12 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """The report as the JSON object that is written to disk; holds no NaN or Infinity."""
+        further = {
+            "sampling": self.sampling,
+            "second_order": self.second_order,
+            "layers": self.layers and self.layers.to_dict(),
+            "refined": self.refined,
+        }
         return {
             "schema_version": SCHEMA_VERSION,
             "config": dict(self.config),
@@ -280,11 +249,7 @@ class Report:
             "passed": self.passed,
             "pairs": dict(self.pairs),
             "environment": dict(self.environment),
-            **{
-                name: found.to_dict()
-                for name in _PARTS
-                if (found := getattr(self, name)) is not None
-            },
+            **{name: encode(found) for name, found in further.items() if found is not None},
         }
 
     @classmethod
@@ -294,40 +259,16 @@ class Report:
         Raises:
             ValueError: If a part is missing or of another type than it must be.
         """
-        known = {key.name for key in fields(cls)} - {"radii"}
-        given = {key: value for key, value in document.items() if key in known}
-        return typed(
-            cls,
-            {
-                **given,
-                "radii": _radii(document.get("metrics")),
-                "pairs": _pairs(document.get("pairs", {})),
-                **{
-                    name: kind.from_dict(document[name])
-                    for name, kind in _PARTS.items()
-                    if name in document
-                },
-            },
-        )
-
-
-_PARTS: Mapping[str, type[CurvatureFigures | ProfileFigures | RefinedFigures | SamplingFigures]] = {
-    "sampling": SamplingFigures,
-    "second_order": CurvatureFigures,
-    "layers": ProfileFigures,
-    "refined": RefinedFigures,
-}
-"""What not every report has: what tells why a radius does not comply is there where it was asked
-for."""
+        layers: dict[str, Any] = {}
+        if "layers" in document:
+            layers["layers"] = ProfileFigures.from_dict(document["layers"])
+        return decode(cls, document, radii=_radii(document.get("metrics")), **layers)
 
 
 def _radii(metrics: Any) -> tuple[RadiusFigures, ...]:
     if not isinstance(metrics, Mapping) or not metrics:
         raise ValueError("metrics holds no radius")
     entries = [(number(radius, "metrics"), figures) for radius, figures in metrics.items()]
-    for radius, figures in entries:
-        if not isinstance(figures, Mapping):
-            raise ValueError(f"metrics.{radius} is not an object")
     found = tuple(
         RadiusFigures.from_dict(radius, figures)
         for radius, figures in sorted(entries, key=lambda entry: entry[0])
@@ -336,75 +277,3 @@ def _radii(metrics: Any) -> tuple[RadiusFigures, ...]:
         if figures.metrics.keys() != found[0].metrics.keys():
             raise ValueError(f"metrics.{figures.radius}.metrics are not those of the other radii")
     return found
-
-
-def _pairs(pairs: Any) -> dict[str, Any]:
-    if not isinstance(pairs, Mapping):
-        raise ValueError("pairs is not an object")
-    found: dict[str, Any] = {}
-    for radius, figures in pairs.items():
-        if not isinstance(figures, Mapping):
-            raise ValueError(f"pairs.{radius} is not an object")
-        found[radius] = {
-            metric: matrix(values, f"pairs.{radius}.{metric}") for metric, values in figures.items()
-        }
-    return found
-
-
-def metric_figures(values: Any, name: str) -> dict[str, MetricFigures]:
-    """The exact inverse of `MetricFigures.to_dict`, for all metrics of a radius.
-
-    Args:
-        values: An object of objects; keys that are not known are left out.
-        name: What a message calls it.
-
-    Raises:
-        ValueError: If a figure is missing or of another type than it must be.
-    """
-    if not isinstance(values, Mapping):
-        raise ValueError(f"{name} is not an object")
-    known = {key.name for key in fields(MetricFigures)}
-    found = {}
-    for metric, figures in values.items():
-        if not isinstance(figures, Mapping):
-            raise ValueError(f"{name}.{metric} is not an object")
-        given = {key: value for key, value in figures.items() if key in known}
-        given |= intervals(given, f"{name}.{metric}.")
-        found[metric] = typed(MetricFigures, given, f"{name}.{metric}.")
-        if found[metric].good not in ("smaller", "larger"):
-            raise ValueError(f"{name}.{metric}.good is {found[metric].good!r}")
-    return found
-
-
-def kind_figures(values: Any, name: str) -> dict[str, KindFigures]:
-    """The exact inverse of `KindFigures.to_dict`, for all kinds of a radius.
-
-    Args:
-        values: An object of objects; keys that are not known are left out.
-        name: What a message calls it.
-
-    Raises:
-        ValueError: If a figure is missing or of another type than it must be.
-    """
-    if not isinstance(values, Mapping):
-        raise ValueError(f"{name} is not an object")
-    known = {key.name for key in fields(KindFigures)}
-    found = {}
-    for kind, figures in values.items():
-        where = f"{name}.{kind}"
-        if not isinstance(figures, Mapping):
-            raise ValueError(f"{where} is not an object")
-        given = {key: value for key, value in figures.items() if key in known}
-        given |= intervals(given, f"{where}.")
-        further = metric_figures(figures.get("metrics", {}), f"{where}.metrics")
-        found[kind] = typed(KindFigures, {**given, "metrics": further}, f"{where}.")
-    return found
-
-
-def _numbers(values: Any, kind: type, name: str) -> tuple[Any, ...]:
-    accepted = (int, float) if kind is float else (int,)
-    if not isinstance(values, list) or not all(
-        isinstance(value, accepted) and not isinstance(value, bool) for value in values
-    ):
-        raise ValueError(f"{name} is {shown(values)}, not a list of numbers")
-    return tuple(kind(value) for value in values)

@@ -77,3 +77,8 @@ def one_line(error: BaseException) -> str:
     """What an error of a library says, in one line of bearable length."""
     said = " ".join(str(error).split()) or type(error).__name__
     return said if len(said) <= 300 else f"{said[:299]}…"
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says, which in torch's is the one that matters."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__

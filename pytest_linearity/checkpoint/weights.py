@@ -60,15 +60,9 @@ def check_finite(directory: Path, model: PreTrainedModel) -> None:
     from pytest_linearity.numerics.mapped_files import FileMaps
 
     maps = FileMaps.now()
-
-    def finite(piece: Tensor) -> bool:
-        found = _finite(piece)
-        maps.let_go(piece)
-        return found
-
-    state = model.state_dict(keep_vars=True)
-    for name, tensor in state.items():
-        if tensor.is_floating_point() and not all(map(finite, _pieces(tensor.detach()))):
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        pieces = maps.released(_pieces(tensor.detach()))
+        if tensor.is_floating_point() and not all(map(_finite, pieces)):
             raise CheckpointError(f"{directory}: {name} holds weights that are NaN or infinite")
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 import sys
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -68,6 +68,12 @@ class FileMaps:
         """Have the system take a tensor's pages back, if memory is scarce."""
         if self.scarce and self.hold(tensor):
             _advise(tensor, _PAGE_OUT)
+
+    def released(self, pieces: Iterable[Tensor]) -> Iterator[Tensor]:
+        """Pieces of tensors that are read once: each is let go of when the next is taken."""
+        for piece in pieces:
+            yield piece
+            self.let_go(piece)
 
 
 def allowed_memory() -> int | None:

@@ -20,7 +20,13 @@ T = TypeVar("T")
 
 
 class ProcessGroup(Protocol):
-    """The ranks of one run, seen by one of them."""
+    """The ranks of one run, seen by one of them.
+
+    Every rank has the model, the prompts and the directions, and measures the directions `shard`
+    gives it. They meet after each pass, where all get the figures of all, and where anything is
+    decided that need not come out alike everywhere; between, none waits for another. What they
+    exchange is plain data and tensors on the CPU: figures, never vectors.
+    """
 
     rank: int
     """This rank, from 0."""
@@ -114,9 +120,9 @@ def on_all_ranks(group: ProcessGroup, about: str, do: Callable[[], T]) -> list[T
         failure = error
         value = {"failed": _told(error)}
     values = group.exchange(about, value)
-    failed = {rank: found["failed"] for rank, found in enumerate(values) if "failed" in found}
+    failed = {rank: outcome["failed"] for rank, outcome in enumerate(values) if "failed" in outcome}
     if not failed:
-        return [found["done"] for found in values]
+        return [outcome["done"] for outcome in values]
     first = min(failed)
     if failure is not None and (group.rank == first or failed[group.rank] == failed[first]):
         raise failure

@@ -21,7 +21,7 @@ class Selections(TorchFunctionMode):
     """Notes what `topk` and `argmax` choose from floating-point scores, in order of the calls."""
 
     def __init__(self) -> None:
-        """Nothing noted yet."""
+        """A mode for one forward."""
         super().__init__()
         self.chosen: list[Tensor] = []
 

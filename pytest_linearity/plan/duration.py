@@ -1,4 +1,9 @@
-"""How long a stage takes on a machine whose rates are known."""
+"""How long a stage takes on a machine whose rates are known.
+
+The work of the linear layers (see `effort`) at the rates of products, of drawing and of reading;
+and for every evaluation the rest of its forward, the hand-over of each layer's product, and the
+figures that its logits are reduced to.
+"""
 
 from __future__ import annotations
 
@@ -55,12 +60,18 @@ class Clock:
     def calibration(self, dtype: torch.dtype, *, tails: bool) -> float:
         """Seconds of the trial in one arithmetic: one prompt, one direction, a few evaluations.
 
+        As `calibration.trial` has them: a baseline, a step and a JVP; in float64 another baseline
+        and a step beside θ*, which check the others; and a baseline for each candidate. The prompt
+        is so short that the products are stacked (see `plan.effort`): with W the rows of all of
+        these, and with δ those of the steps and the JVP.
+
         Args:
             dtype: The arithmetic.
             tails: Whether candidates for the tail are tried.
         """
         exact = dtype == torch.float64
         plain = 2 + 2 * exact + TAIL_CANDIDATES * tails
+        along = 2 + exact
         seconds = plain * self._rest(dtype, 1, TOKENS, dual=False)
         seconds += self._rest(dtype, 1, TOKENS, dual=True)
         seconds += (plain + 1) * len(self.forward.linears) * self.machine.serving()
@@ -68,7 +79,7 @@ class Clock:
         for use in self.forward.linears:
             moved = any(use.name in scope for scope in self.scopes)
             rows = round(TOKENS * max(use.per_token, 1 / TOKENS))
-            lines = rows * (plain + 1) + moved * rows * (2 + exact)
+            lines = rows * (plain + 1) + moved * rows * along
             seconds += self._read(use.inputs * use.outputs, dtype, entries)
             seconds += self._products(
                 dtype, rows * (plain + 1), use.inputs, use.outputs, lines, entries
@@ -156,11 +167,11 @@ class Clock:
         return scale * self._rest(dtype, prompts, length, dual=dual)
 
     def _rest(self, dtype: torch.dtype, prompts: int, length: int, *, dual: bool) -> float:
-        found = {
+        by_blocks = {
             count: self.machine.forward(model, dtype, prompts, length, dual=dual)
             for count, model in self.samples.items()
         }
-        (least, seconds), *more = sorted(found.items())
+        (least, seconds), *more = sorted(by_blocks.items())
         if not more:
             return seconds
         ((_, longer),) = more

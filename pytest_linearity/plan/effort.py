@@ -1,4 +1,15 @@
-"""How much a stage computes: floating-point operations, and entries that are drawn and formed."""
+"""How much a stage computes: floating-point operations, and entries that are drawn and formed.
+
+The counts are those of `lockstep.products`, and hold as long as its two methods do:
+
+- An evaluation away from θ* has a product x(W + rδ)ᵀ of its own, its *primal*; the JVP at θ* takes
+  the baseline's. The two JVPs of a second derivative lie away from θ*.
+- A JVP has a *tangent* besides, dx Wᵀ + x δᵀ.
+- For many rows W + rδ is formed once per direction and step, so that a primal is one product and a
+  tangent two. For few rows all primals and tangents are stacked: W meets all rows of all of them in
+  one product, and δ all rows of its direction's in another.
+- A direction that does not move W has tangents dx Wᵀ, and no product with δ.
+"""
 
 from __future__ import annotations
 
@@ -68,16 +79,21 @@ def work_of(
 
 
 def _work(stage: Stage, use: Linear, rows: Sequence[float], along: int, moved: int) -> LayerWork:
-    """A JVP takes dx Wᵀ and x δᵀ, and one away from θ* its own primal as well."""
-    primals = 1 + along * (stage.radii + 2 * stage.curvature)
-    tangents = along * stage.duals
+    """What a round does with one use of a linear layer.
+
+    Args:
+        stage: What is measured.
+        use: The layer.
+        rows: Rows of its input, in each batch.
+        along: Along how many directions evaluations are past the trunk.
+        moved: How many of these move the matrix.
+    """
+    steps = stage.radii + 2 * stage.curvature
+    per_direction = steps + stage.duals  # primals and tangents
+    lines = 1 + along * per_direction
     total = max(1, round(sum(rows)))
     if max(rows) <= FEW_ROWS:
-        # All rows in one product with W, and with δ all of its direction's.
-        stacked = total * (primals + tangents)
-        return LayerWork(
-            use, stacked, 1 + moved * stage.per_direction / (primals + tangents), 0, moved
-        )
+        return LayerWork(use, total * lines, 1 + moved * per_direction / lines, 0, moved)
     mean = max(1, total // len(rows))
-    products = len(rows) * (primals + tangents + moved * stage.duals)
-    return LayerWork(use, mean, products, moved * (stage.radii + 2 * stage.curvature), moved)
+    products = len(rows) * (lines + moved * stage.duals)
+    return LayerWork(use, mean, products, moved * steps, moved)

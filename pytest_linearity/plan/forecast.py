@@ -197,11 +197,16 @@ class Planner:
         return self._flops(alone)
 
     def _passes(self, stages: Sequence[Stage]) -> int:
-        """How often the weights are read: checked, calibrated with, normed and measured."""
+        """How often the weights are read.
+
+        Once when they are loaded, as they must be finite; once where it is found out whether the
+        architecture looks at padding; for every scope twice to calibrate, in either arithmetic, and
+        once for the norm of its parameters; and once in every round, for all scopes at once.
+        """
         rounds = sum(
             1 for stage in stages for _ in stage.rounds(self._workload, self._forward.widest())
         )
-        return 1 + self._workload.padded + 2 * len(self._scopes) + len(self._scopes) + rounds
+        return 1 + self._workload.padded + len(self._scopes) * (2 + 1) + rounds
 
     def _peak(self, stage: Stage) -> int:
         largest = max(parameter.numel() for parameter in self._subject.model.parameters())

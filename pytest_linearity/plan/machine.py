@@ -1,4 +1,8 @@
-"""How fast this machine is at what a measurement consists of, found out in a few seconds."""
+"""How fast this machine is at what a measurement consists of, found out in a few seconds.
+
+Rates depend on sizes, so each is tried at the sizes of the model that is planned for, for a tenth
+of a second, with the functions that a measurement calls.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +36,7 @@ class Machine:
     """Rates of one device, each measured when it is first asked for."""
 
     def __init__(self, device: torch.device) -> None:
-        """Nothing is measured yet."""
+        """The machine as seen from this device."""
         self.device = device
         self.products = cache(self._products)
         """(dtype, rows, inputs, outputs, entries) -> floating-point operations per second of

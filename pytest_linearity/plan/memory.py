@@ -1,4 +1,8 @@
-"""How much memory a run takes at its peak: what suspended evaluations hold, and the slices."""
+"""How much memory a run takes at its peak: what suspended evaluations hold, and the slices.
+
+What an evaluation holds at each of its linear layers is looked at on a forward without products
+(see `rehearsal`), and scaled to the batches of a round.
+"""
 
 from __future__ import annotations
 

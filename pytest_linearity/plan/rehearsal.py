@@ -131,15 +131,15 @@ class Rehearsal(TorchFunctionMode):
         return torch.full((1,), 0.01, device=device).expand(leaf.shape)
 
     def _name(self, weight: Tensor) -> str:
-        found = self._slices.get(id(weight))
-        return found[1] if found else self._names.get(id(weight), "")
+        part = self._slices.get(id(weight))
+        return part[1] if part else self._names.get(id(weight), "")
 
 
 class Memory(TorchDispatchMode):
     """Counts the bytes of what a forward has made and still holds."""
 
     def __init__(self) -> None:
-        """Nothing is held yet."""
+        """A mode for one forward."""
         super().__init__()  # type: ignore[no-untyped-call]
         self._live: dict[int, tuple[Any, int]] = {}
         self._held = self._most = 0
@@ -167,8 +167,8 @@ class Memory(TorchDispatchMode):
         if isinstance(leaf, Tensor):
             storage = leaf.untyped_storage()
             reference = StorageWeakRef(storage)  # type: ignore[no-untyped-call]
-            known = self._live.get(reference.cdata)
-            if known is None or known[0].expired():  # a freed one may have had the same address
+            noted = self._live.get(reference.cdata)
+            if noted is None or noted[0].expired():  # a freed one may have had the same address
                 self._live[reference.cdata] = reference, storage.nbytes()
         return leaf
 

@@ -1,4 +1,8 @@
-"""What a config asks for, as passes over the parameters."""
+"""What a config asks for, as passes over the parameters.
+
+Which passes a measurement takes is decided by `schedule.passes_of`, here as there; only what is
+found out on the way, as the arithmetic of a radius with precision `auto`, is assumed here.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,13 @@ import torch
 
 from pytest_linearity.numerics.directions.kinds import RANDOM
 from pytest_linearity.numerics.measurement.refinement import WIDTH
-from pytest_linearity.numerics.measurement.schedule import MEMORY_BUDGET, evaluation_bytes, grouped
+from pytest_linearity.numerics.measurement.schedule import (
+    MEMORY_BUDGET,
+    Wanted,
+    evaluation_bytes,
+    grouped,
+    passes_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,11 +89,11 @@ def directions_of(config: Config, random: int) -> int:
 def stages_of(
     config: Config, dtype: torch.dtype, random: int, scopes: int, ranks: int
 ) -> list[Stage]:
-    """What one rank does in one arithmetic.
+    """What one rank does with all radii in one arithmetic, where forward mode works.
 
     Args:
         config: What to measure.
-        dtype: The arithmetic of all radii.
+        dtype: The arithmetic; second derivatives are taken in float64 whatever it is.
         random: How many directions of each random kind are measured before the end.
         scopes: How many scopes are measured at once.
         ranks: How many processes share the directions.
@@ -92,14 +102,25 @@ def stages_of(
     before = 0
     for count in config.sampling.counts_up_to(random):
         new = directions_of(config, count) - (directions_of(config, before) if before else 0)
-        share = ceil(new / ranks)
-        by_the_way = config.second_order and dtype == torch.float64
-        radii = len(config.radii)
-        stages.append(Stage(dtype, share, scopes, radii, True, curvature=by_the_way))
-        if config.second_order and not by_the_way:
-            stages.append(Stage(torch.float64, share, scopes, 0, False, curvature=True))
+        coarse = config.radii if dtype == torch.float32 else ()
+        passes = passes_of(
+            range(ceil(new / ranks)), config.radii, coarse, second_order=config.second_order
+        )
+        stages += [stage_of(wanted, scopes) for wanted in passes]
         before = count
     return stages
+
+
+def stage_of(wanted: Wanted, scopes: int) -> Stage:
+    """A pass of a measurement, of as many scopes at once, as a stage."""
+    return Stage(
+        torch.float64 if wanted.exact else torch.float32,
+        len(wanted.directions),
+        scopes,
+        len(wanted.radii),
+        wanted.derivatives,
+        curvature=wanted.curvature is not None,
+    )
 
 
 def refinements(config: Config) -> int:

@@ -79,6 +79,6 @@ def _as_declared(declared: Any, model: nn.Module) -> Stored:
     """What a checkpoint of this config would take, in the dtype that it says."""
     dtype = getattr(declared, "dtype", None) or getattr(declared, "torch_dtype", None)
     name = str(dtype or "float32").removeprefix("torch.")
-    known = getattr(torch, name, None)
-    size = known.itemsize if isinstance(known, torch.dtype) else 4
+    of_torch = getattr(torch, name, None)
+    size = of_torch.itemsize if isinstance(of_torch, torch.dtype) else 4
     return Stored(sum(p.numel() for p in model.parameters()) * size, name)

@@ -20,12 +20,13 @@ from pytest_linearity.checkpoint.load import (
 from pytest_linearity.config.config import Config
 from pytest_linearity.errors import ConfigError, LinearityError, MeasurementError
 from pytest_linearity.numerics.directions.directions import Directions
-from pytest_linearity.numerics.measurement.jobs import Engine
+from pytest_linearity.numerics.measurement.jobs import Alone, Engine
 from pytest_linearity.numerics.measurement.layers import LayerTaps
-from pytest_linearity.numerics.measurement.measure import measure
+from pytest_linearity.numerics.measurement.measure import measure_with
 from pytest_linearity.numerics.measurement.measurement import Measurement
 from pytest_linearity.numerics.measurement.radius_unit import absolute_radii
 from pytest_linearity.numerics.measurement.schedule import Progress
+from pytest_linearity.numerics.measurement.setup import Setup
 from pytest_linearity.numerics.measurement.simultaneous import measure_together, split_progress
 from pytest_linearity.numerics.ranks import current, is_single
 from pytest_linearity.numerics.scope.structure import transformer_blocks
@@ -97,7 +98,7 @@ class Analysis:
         self.beside: Analysis | None = beside
         self._progress = progress
         self._seconds = 0.0
-        self._engine: Engine | None = None
+        self._engine: Engine = Alone()
         self._at_once: tuple[str, ...] = ()
         self._journal: JournalFolder | None = None
 
@@ -145,25 +146,28 @@ class Analysis:
         started = time.perf_counter()
         batches = self.batches
         with _readable_failure(self.checkpoint.architecture):
-            measured = measure(
+            setup = Setup(
                 model,
                 self.sharing.batches,
                 self.directions,
-                self._absolute_radii,
+                device,
                 config.precision,
-                device=device,
                 calibration=self.sharing.calibration,
-                limits=limits_of(config),
+                taps=self._taps if config.layer_profile else None,
                 metrics=config.chosen_metrics,
+                engine=self._engine,
+                group=current(),
+                journal=self._journal,
+            )
+            measured = measure_with(
+                setup,
+                self._absolute_radii,
+                limits=limits_of(config),
                 rounds=config.sampling.rounds(self.directions.kinds),
                 enough=self._settled,
                 progress=self._progress,
                 second_order=config.second_order,
-                blocks=self._taps if config.layer_profile else None,
-                engine=self._engine,
                 refined=config.refine,
-                group=current(),
-                journal=self._journal,
             )
         if self._journal is not None:
             self._journal.add_up(current())

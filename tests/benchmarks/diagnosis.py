@@ -12,6 +12,8 @@ from pytest_linearity import Directions, measure
 from pytest_linearity.numerics.lockstep.evaluation import Evaluation
 from pytest_linearity.numerics.measurement import jobs, simultaneous
 from pytest_linearity.numerics.measurement.jobs import Engine
+from pytest_linearity.numerics.measurement.measure import measure_with
+from pytest_linearity.numerics.measurement.setup import Setup
 from pytest_linearity.numerics.measurement.simultaneous import measure_together
 from tests.benchmarks.models import Work, llama
 from tests.benchmarks.speed import K, Row
@@ -72,15 +74,29 @@ def _row(what: str, target: str, above: Sequence[float], below: Sequence[float])
     return Row(what, target, ratios, f"{min(above):.1f} s / {min(below):.1f} s at best")
 
 
-def _measure(work: Work, scope: str, engine: Engine | None = None, **keys: Any) -> None:
+def _measure(work: Work, scope: str, **keys: Any) -> None:
     directions = Directions(work.model, K, scope=scope)
-    small = work.small()
-    measure(work.model, work, directions, RADII, "float32", calibration=small, engine=jobs, **keys)
+    measure(work.model, work, directions, RADII, "float32", calibration=work.small(), **keys)
 
 
 def _together(work: Work) -> None:
-    def run(scope: str) -> Callable[[Engine], None]:
-        return lambda engine: _measure(work, scope, jobs)
+    device = next(work.model.parameters()).device
+
+    def run(scope: str) -> Callable[[Engine], object]:
+        directions = Directions(work.model, K, scope=scope)
+        small = work.small()
+        return lambda engine: measure_with(
+            Setup(
+                work.model,
+                [work],
+                directions,
+                device,
+                "float32",
+                calibration=small,
+                engine=engine,
+            ),
+            RADII,
+        )
 
     for outcome in measure_together([run(scope) for scope in SCOPES]):
         if isinstance(outcome, Exception):

@@ -17,17 +17,20 @@ from pytest_linearity.numerics.lockstep.evaluation import Coroutine, Evaluation,
 from pytest_linearity.numerics.lockstep.scheduler import Lockstep
 from pytest_linearity.numerics.lockstep.supply import Supply
 from pytest_linearity.numerics.lockstep.tail import TailMismatch
-from pytest_linearity.numerics.measurement import jobs as jobs_module
+from pytest_linearity.numerics.measurement import jobs as engines
 from pytest_linearity.numerics.measurement import schedule, simultaneous
 from pytest_linearity.numerics.measurement.jobs import Engine, Job
 from pytest_linearity.numerics.measurement.layers import LayerTaps
 from pytest_linearity.numerics.measurement.limits import Limits
+from pytest_linearity.numerics.measurement.measure import measure_with
 from pytest_linearity.numerics.measurement.measurement import Measurement
+from pytest_linearity.numerics.measurement.setup import Setup
 from pytest_linearity.numerics.measurement.simultaneous import (
     measure_together,
     run_jointly,
     split_progress,
 )
+from pytest_linearity.numerics.metrics.metric import Metric
 from pytest_linearity.numerics.metrics.registry import find_metric
 from pytest_linearity.numerics.precision import Arithmetic
 from tests.support.checkpoints import llama
@@ -83,7 +86,7 @@ def jobs(monkeypatch: pytest.MonkeyPatch) -> list[list[Evaluation]]:
 
         return Counting
 
-    for module in (jobs_module, simultaneous):
+    for module in (engines, simultaneous):
         monkeypatch.setattr(module, "Lockstep", counting(module.Lockstep))
     return seen
 
@@ -92,9 +95,25 @@ def at_once(
     model: nn.Module, batches: Sequence[Last], chosen: dict[str, Directions], **keys: Any
 ) -> list[Any]:
     def measured(scope: str) -> Callable[[Engine], Measurement]:
-        return lambda engine: measure(model, batches, chosen[scope], RADII, engine=engine, **keys)
+        return lambda engine: measured_by(engine, model, batches, chosen[scope], **keys)
 
     return measure_together([measured(scope) for scope in chosen])
+
+
+def measured_by(
+    engine: Engine,
+    model: nn.Module,
+    batches: Sequence[Last],
+    directions: Directions,
+    precision: str = "auto",
+    *,
+    taps: LayerTaps | None = None,
+    metrics: Sequence[Metric] = (),
+    **keys: Any,
+) -> Measurement:
+    how: dict[str, Any] = {"taps": taps, "metrics": metrics, "engine": engine}
+    setup = Setup(model, batches, directions, torch.device("cpu"), precision, **how)
+    return measure_with(setup, RADII, **keys)
 
 
 def assert_same(ours: Measurement, alone: Measurement, tolerance: float) -> None:
@@ -131,7 +150,7 @@ def test_each_scope_has_the_figures_it_has_alone(
         "metrics": [find_metric("kl")],
     }
     blocks = {f"block {i}": block for i, block in enumerate(model.model.layers)}
-    ours = at_once(model, batches, directions, **keys, blocks=LayerTaps(blocks))
+    ours = at_once(model, batches, directions, **keys, taps=LayerTaps(blocks))
     for found, chosen in zip(ours, directions.values(), strict=True):
         alone = measure(model, batches, chosen, RADII, blocks=blocks, **keys)
         assert_same(found, alone, 1e-9 if precision == "float64" else 1e-6)
@@ -229,9 +248,7 @@ def test_scopes_in_different_arithmetic_share_what_they_can(
     """One scope in float64 alone, the other two in float32: two passes, not three."""
 
     def measured(scope: str, precision: str) -> Callable[[Engine], Measurement]:
-        return lambda engine: measure(
-            model, batches, directions[scope], RADII, precision, engine=engine
-        )
+        return lambda engine: measured_by(engine, model, batches, directions[scope], precision)
 
     exact, *coarse = measure_together(
         [
@@ -347,7 +364,7 @@ def test_one_that_cannot_be_calibrated_does_not_hold_the_others_up(
         raise MeasurementError("this scope is out of bounds")
 
     def measured(engine: Engine) -> Measurement:
-        return measure(model, batches, directions["full"], RADII, "float64", engine=engine)
+        return measured_by(engine, model, batches, directions["full"], "float64")
 
     first, second = measure_together([refused, measured])
     assert isinstance(first, MeasurementError)
@@ -395,8 +412,9 @@ def test_an_interrupt_unwinds_all_of_them(
     def measured(scope: str) -> Callable[[Engine], Measurement]:
         def run(engine: Engine) -> Measurement:
             try:
-                keys = {"engine": engine, "progress": interrupted}
-                return measure(model, batches, directions[scope], RADII, "float64", **keys)
+                return measured_by(
+                    engine, model, batches, directions[scope], "float64", progress=interrupted
+                )
             finally:
                 ended.append(scope)
 
@@ -430,6 +448,6 @@ def test_ranks_that_wait_for_each_other_measure_one_after_another(
 ) -> None:
     monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
-    engines: list[Engine] = []
-    measure_together([engines.append, engines.append])
-    assert [type(jobs).__name__ for jobs in engines] == ["Alone", "Alone"]
+    given: list[Engine] = []
+    measure_together([given.append, given.append])
+    assert [type(engine).__name__ for engine in given] == ["Alone", "Alone"]

@@ -16,6 +16,7 @@ from pytest_linearity.numerics.lockstep.evaluation import Coroutine, Evaluation
 from pytest_linearity.numerics.lockstep.prefix import PrefixMismatch, SharedPrefix
 from pytest_linearity.numerics.lockstep.scheduler import Lockstep
 from pytest_linearity.numerics.measurement.jobs import Engine
+from pytest_linearity.numerics.measurement.layers import LayerTaps
 from pytest_linearity.numerics.measurement.measurement import Measurement
 from pytest_linearity.numerics.measurement.simultaneous import measure_together
 from pytest_linearity.numerics.precision import Arithmetic
@@ -99,7 +100,8 @@ def test_second_derivatives_and_hidden_states_are_the_same(name: str) -> None:
     both = case(model)
     blocks = {parts[-1]: model.get_submodule(parts[-1]) for parts in transformer_blocks(model)}
     ours, theirs = (
-        both.measure(shared=shared, second_order=True, blocks=blocks) for shared in (True, False)
+        both.measure(shared=shared, second_order=True, taps=LayerTaps(blocks))
+        for shared in (True, False)
     )
     assert both.sharing.prefix is not None
     assert both.sharing.prefix.skipped is None

@@ -47,7 +47,7 @@ def paused(self, *arguments):
 def pytest_unconfigure():
     Path(f"ended-{os.environ['RANK']}").touch()
 
-Pass._run_round = paused
+Pass.run_round = paused
 """
 """For a `conftest.py`: ranks that measure for ever, as in the background of a shell."""
 
@@ -55,14 +55,14 @@ NOTED = """
 import os
 from pytest_linearity.numerics.measurement.passes import Pass
 
-run_round = Pass._run_round
+run_round = Pass.run_round
 
 def noted(self, batches, ks, *rest):
     with open(f"rounds-{os.environ['RANK']}", "a") as file:
         file.write(f"{ks}\\n")
-    run_round(self, batches, ks, *rest)
+    return run_round(self, batches, ks, *rest)
 
-Pass._run_round = noted
+Pass.run_round = noted
 """
 """For a `conftest.py`: every rank notes the directions that it measures."""
 

@@ -10,8 +10,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from pytest_linearity import Directions, measure
+from pytest_linearity import Directions
+from pytest_linearity.numerics.measurement.jobs import Alone, Engine
+from pytest_linearity.numerics.measurement.layers import LayerTaps
+from pytest_linearity.numerics.measurement.measure import measure_with
 from pytest_linearity.numerics.measurement.measurement import Measurement
+from pytest_linearity.numerics.measurement.setup import Setup
 from pytest_linearity.probes.batches import make_batches
 from pytest_linearity.probes.logits import LastTokenLogits, last_token_logits
 from pytest_linearity.probes.shared_prefix import Sharing, share
@@ -46,11 +50,29 @@ class Case:
     small: LastTokenLogits
     sharing: Sharing
 
-    def measure(self, *, shared: bool, scope: str = "full", **how: object) -> Measurement:
+    def measure(
+        self,
+        *,
+        shared: bool,
+        scope: str = "full",
+        engine: Engine | None = None,
+        taps: LayerTaps | None = None,
+        second_order: bool = False,
+    ) -> Measurement:
         directions = Directions(self.model, 2, scope=scope)
         batches = self.sharing.batches if shared else self.runs
         small = self.sharing.calibration if shared else self.small
-        return measure(self.model, batches, directions, RADII, "float64", calibration=small, **how)
+        setup = Setup(
+            self.model,
+            batches,
+            directions,
+            CPU,
+            "float64",
+            calibration=small,
+            taps=taps,
+            engine=engine or Alone(),
+        )
+        return measure_with(setup, RADII, second_order=second_order)
 
 
 def case(model: nn.Module, size: int = 2) -> Case:

@@ -27,7 +27,7 @@ LEVELS = (
 )
 """Rooms of the package; a room imports itself and those of lower levels."""
 NUMERICS = (
-    ("derivatives", "mapped_files", "precision", "ranks", "routing"),
+    ("derivatives", "mapped_files", "precision", "ranks", "routing", "threads"),
     ("scope", "metrics"),
     ("directions",),
     ("lockstep",),

@@ -5,7 +5,6 @@ One prompt, one direction, the smallest radius, once in float64 and once in floa
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -13,17 +12,23 @@ from torch import Tensor, nn
 
 from pytest_linearity.numerics.calibration.trial import Trial
 from pytest_linearity.numerics.directions.directions import Directions
+from pytest_linearity.numerics.lockstep.logits import Logits
 from pytest_linearity.numerics.lockstep.tail import Site
 from pytest_linearity.numerics.metrics.changes import relative_error
-
-Logits = Callable[[], Tensor]
 
 _FLOAT64_PER_FLOAT32 = torch.finfo(torch.float64).eps / torch.finfo(torch.float32).eps
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What is known of a model before it is measured."""
+    """What is known of a model before it is measured.
+
+    It settles how evaluations are run: what they may share (`share_primals`, `share_trunk`,
+    `tail`), and where derivatives come from (`step`). And it settles which radii float32 carries:
+    rounding adds a vector of norm `noise` to the true change of a prompt's logits, which has a norm
+    of about r · `slope`, and ε of about r · `curvature` must stand out from what that makes. All
+    norms are over the logits of one prompt, in the mean of the prompts that were looked at.
+    """
 
     share_primals: bool
     """Whether JVPs may hold the baseline's products."""
@@ -119,10 +124,10 @@ def calibrate(
         jvp_noise = difference / (_mean_norm(exact.derivative) or 1.0)
     error = relative_error(exact.change, radius * exact.derivative)
     return Calibration(
-        share_primals=not exact.watch.changes_products,
+        share_primals=not exact.inspector.changes_products,
         share_trunk=trial.share_trunk,
         selects=bool(exact.selections.chosen),
-        widest=exact.watch.widest,
+        widest=exact.inspector.widest,
         tail=rounded.tail,
         step=trial.step,
         no_forward_mode=trial.no_forward_mode,

@@ -1,4 +1,9 @@
-"""What must be known of a model's forward before its evaluations may share anything."""
+"""What must be known of a model's forward before its evaluations may share anything.
+
+Evaluations get parameters from the engine instead of from the modules. A forward that kept a
+reference to one elsewhere would not notice, and one that changes a product in place would change
+it for all that share it; neither can be told from the outside, so one forward is looked over.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +24,7 @@ class ForwardInspector(TorchFunctionMode):
     """Looks over one forward: cached parameters, linear layers changed in place, widest layer."""
 
     def __init__(self, model: nn.Module) -> None:
-        """Watch for memory of this model's parameters, which must not be served yet."""
+        """A mode for one forward of this model, made before its parameters are served."""
         super().__init__()
         self.cached: str | None = None
         """Name of a parameter whose memory was read past its module; None if there is none."""

@@ -7,9 +7,8 @@ the logits of the first batch and of the longest prompt.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,11 +17,15 @@ from pytest_linearity.numerics.calibration.calibration import Calibration
 from pytest_linearity.numerics.directions.source import DirectionSource
 from pytest_linearity.numerics.lockstep.dual import unpack_dual
 from pytest_linearity.numerics.lockstep.evaluation import Evaluation
-from pytest_linearity.numerics.lockstep.prefix import prefix_of
+from pytest_linearity.numerics.lockstep.logits import (
+    Logits,
+    SuffixCall,
+    prefix_of,
+    shares_prefix,
+    whole,
+)
 from pytest_linearity.numerics.lockstep.scheduler import Lockstep
 from pytest_linearity.numerics.precision import Arithmetic, arithmetic_for
-
-Logits = Callable[[], Tensor]
 
 _SAME_EXACT = 1e-9
 """Two float64 forwards that add the same terms in another order differ by some 1e-15 of the
@@ -36,34 +39,37 @@ where a wrong position or mask, or a token that is not seen, moves logits by per
 def check_prefix(
     model: nn.Module,
     batches: Sequence[Logits],
-    calibration: Logits,
+    small: Logits,
     directions: DirectionSource,
     radius: float,
-    known: Calibration,
+    calibration: Calibration,
     device: torch.device,
 ) -> None:
     """Find out whether batches may share their prefix; if not, note the reason in `skipped`.
 
     Args:
         model: The model.
-        batches: Calls of batches with the attributes `prefix` and `plain`; others are left alone.
-        calibration: Such a call of a small part of them.
+        batches: Those of the measurement; nothing is looked at unless they share a prefix.
+        small: A small part of them, which may share a shorter one.
         directions: Of the model; only the first is drawn.
         radius: The step that is compared.
-        known: What calibration found.
+        calibration: What is known of the model.
         device: Where to compute.
     """
-    prefix = next(filter(None, map(prefix_of, batches)), None)
-    if prefix is None or prefix.skipped is not None:
+    sharing = [run for run in batches if shares_prefix(run)]
+    if not sharing or sharing[0].prefix.skipped is not None:
         return
-    small: Any = calibration if prefix_of(calibration) is not None else batches[0]
+    prefix = sharing[0].prefix
+    sample = small if shares_prefix(small) else sharing[0]
     try:
         with _attributes_kept(model):
-            prefix.skipped = _differs_exactly(model, small, directions, radius, known, device)
+            prefix.skipped = _differs_exactly(
+                model, sample, directions, radius, calibration, device
+            )
             if prefix.skipped is None:
                 # A forward whose discrete choices are counted must make all of them.
-                prefix.layers = None if known.selects else small.prefix.seen
-                prefix.skipped = _differs_at_length(model, batches, directions, device)
+                prefix.layers = None if calibration.selects else sample.prefix.seen
+                prefix.skipped = _differs_at_length(model, sharing, directions, device)
     except (MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:  # whatever a model does with a cache that it does not expect
@@ -76,15 +82,10 @@ def failure(error: Exception) -> str:
     return f"the forward cannot go on from a cache ({': '.join([name, *message[:1]])})"
 
 
-def plain(run: Any) -> Any:
-    """The call that evaluates every prompt of a batch whole."""
-    return getattr(run, "plain", run)
-
-
-def in_use(run: Any) -> Any:
+def in_use(run: Logits) -> Logits:
     """The call of a batch as it is to be measured: whole where its prefix cannot be shared."""
     prefix = prefix_of(run)
-    return run if prefix is None or prefix.skipped is None else plain(run)
+    return run if prefix is None or prefix.skipped is None else whole(run)
 
 
 @contextmanager
@@ -102,30 +103,30 @@ def _attributes_kept(model: nn.Module) -> Iterator[None]:
 
 def _differs_exactly(
     model: nn.Module,
-    small: Any,
+    small: SuffixCall,
     directions: DirectionSource,
     radius: float,
-    known: Calibration,
+    calibration: Calibration,
     device: torch.device,
 ) -> str | None:
     """How logits, a step and a derivative in float64 differ; None if they do not."""
     points: list[tuple[int | None, float | None]] = [(None, None), (0, radius)]
-    if known.step is None:
+    if calibration.step is None:
         points.append((0, None))
     engine = Lockstep(
         model,
         [small.plain, small],
         directions,
         Arithmetic(torch.float64, device),
-        share_primals=known.share_primals,
-        share_trunk=known.share_trunk,
+        share_primals=calibration.share_primals,
+        share_trunk=calibration.share_trunk,
     )
-    found = _outputs(engine, [Evaluation(batch, *point) for batch in (0, 1) for point in points])
+    outputs = _outputs(engine, [Evaluation(batch, *point) for batch in (0, 1) for point in points])
     for what, point in zip(("logits", "logits", "derivative"), points, strict=False):
-        whole, shared = (found[Evaluation(batch, *point)] for batch in (0, 1))
+        whole, shared = (outputs[Evaluation(batch, *point)] for batch in (0, 1))
         tolerance = _SAME_EXACT * float(whole.norm())
         if what == "derivative":
-            tolerance += 1e-12 * float(found[Evaluation(0)].norm())
+            tolerance += 1e-12 * float(outputs[Evaluation(0)].norm())
         reason = _difference(what, whole, shared, tolerance)
         if reason is not None:
             return reason
@@ -133,7 +134,10 @@ def _differs_exactly(
 
 
 def _differs_at_length(
-    model: nn.Module, batches: Sequence[Any], directions: DirectionSource, device: torch.device
+    model: nn.Module,
+    batches: Sequence[SuffixCall],
+    directions: DirectionSource,
+    device: torch.device,
 ) -> str | None:
     """How logits at θ* differ in the arithmetic of measurements; None if they do not."""
     arithmetic = arithmetic_for(model, "float32", device)
@@ -142,9 +146,9 @@ def _differs_at_length(
     checked = [first, *([last.longest()] if last.length > first.length else [])]
     runs = [run for shared in checked for run in (shared.plain, shared)]
     engine = Lockstep(model, runs, directions, arithmetic)
-    found = _outputs(engine, [Evaluation(place) for place in range(len(runs))])
+    outputs = _outputs(engine, [Evaluation(place) for place in range(len(runs))])
     for place in range(0, len(runs), 2):
-        whole, shared = found[Evaluation(place)], found[Evaluation(place + 1)]
+        whole, shared = outputs[Evaluation(place)], outputs[Evaluation(place + 1)]
         for one, other in zip(whole, shared, strict=True):
             tolerance = _SAME_UNITS * torch.finfo(arithmetic.dtype).eps * float(one.norm())
             reason = _difference("logits", one, other, tolerance)
@@ -155,16 +159,16 @@ def _differs_at_length(
 
 def _outputs(engine: Lockstep, evaluations: Sequence[Evaluation]) -> dict[Evaluation, Tensor]:
     """What evaluations give: logits, or the derivative for a JVP."""
-    found: dict[Evaluation, Tensor] = {}
+    outputs: dict[Evaluation, Tensor] = {}
 
     def finished(evaluation: Evaluation, output: Tensor) -> None:
         if evaluation.is_jvp:
             primal, tangent = unpack_dual(output)
             output = torch.zeros_like(primal) if tangent is None else tangent
-        found[evaluation] = output
+        outputs[evaluation] = output
 
     engine.run(evaluations, finished)
-    return found
+    return outputs
 
 
 def _difference(what: str, whole: Tensor, shared: Tensor, tolerance: float) -> str | None:

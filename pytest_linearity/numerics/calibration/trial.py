@@ -1,20 +1,28 @@
-"""The trial: a few evaluations of a small part of the work, and what they say of the model."""
+"""The trial: a few evaluations of a small part of the work, and what they say of the model.
+
+Evaluations may share what runs before the first perturbed parameter, and take derivatives in
+forward mode; neither works for every model. The ways are tried from the quickest to the one that
+asks nothing of the forward but to run, and the first that succeeds is kept to. What it computed is
+then held against itself, as a way that fails silently would be worse than one that raises.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from pytest_linearity.errors import MeasurementError
+from pytest_linearity.errors import MeasurementError, first_line
 from pytest_linearity.numerics.calibration.inspection import ForwardInspector
 from pytest_linearity.numerics.derivatives import CANDIDATES, extrapolate, steps
 from pytest_linearity.numerics.directions.directions import Directions
 from pytest_linearity.numerics.lockstep.dual import unpack_dual
 from pytest_linearity.numerics.lockstep.evaluation import Evaluation
+from pytest_linearity.numerics.lockstep.logits import Logits, needed_tokens
 from pytest_linearity.numerics.lockstep.scheduler import Lockstep
 from pytest_linearity.numerics.lockstep.tail import Site, SiteLog, Tail
 from pytest_linearity.numerics.lockstep.trunk import TrunkMismatch
@@ -34,11 +42,30 @@ _NUDGE = 1e-6
 choice on the way, far enough for float64."""
 
 
-@dataclass
+class _Way(NamedTuple):
+    """How the evaluations of a trial are taken."""
+
+    shares_trunk: bool
+    """Whether what runs before the first perturbed parameter runs once."""
+    forward_mode: bool
+    """Whether Jδ is a tangent; from differences otherwise."""
+
+    def asks_no_more_than(self, other: _Way) -> bool:
+        """Whether all that this way needs of a model is needed by the other one, too."""
+        return (other.shares_trunk or not self.shares_trunk) and (
+            other.forward_mode or not self.forward_mode
+        )
+
+
+_WAYS = (_Way(True, True), _Way(False, True), _Way(True, False), _Way(False, False))
+"""From the quickest to the one that only a forward that does not run at all can fail."""
+
+
+@dataclass(frozen=True)
 class TrialResult:
     """What one arithmetic gave."""
 
-    watch: ForwardInspector
+    inspector: ForwardInspector
     """What was seen of the baseline's forward."""
     selections: Selections
     """The baseline's discrete choices."""
@@ -50,6 +77,8 @@ class TrialResult:
     """Jδ by forward mode."""
     derivative: Tensor
     """Jδ by whatever works."""
+    step: float | None
+    """Largest step of the central differences that it was extrapolated from; None for none."""
     tail: frozenset[Site]
     """Sites of which some rows were left out, and the logits did not notice."""
 
@@ -64,9 +93,9 @@ class TrialResult:
         Raises:
             MeasurementError: With what was found.
         """
-        if self.watch.cached is not None:
+        if self.inspector.cached is not None:
             raise MeasurementError(
-                f"the forward reads parameter {self.watch.cached!r} through a reference kept "
+                f"the forward reads parameter {self.inspector.cached!r} through a reference kept "
                 "elsewhere than in its module, so that a perturbation would not reach the logits; "
                 "read it as an attribute of the module that owns it"
             )
@@ -86,57 +115,64 @@ class Trial:
     def __init__(
         self,
         model: nn.Module,
-        logits: Callable[[], Tensor],
+        logits: Logits,
         directions: Directions,
         radius: float,
         device: torch.device,
     ) -> None:
-        """Nothing runs yet; the arguments are those of `calibrate`."""
+        """The arguments are those of `calibrate`."""
         self._model = model
         self._logits = logits
         self._directions = directions
         self._radius = radius
         self._device = device
-        self.share_trunk = True
-        """Whether evaluations may share their trunk."""
         self.step: float | None = None
         """Largest step of the central differences; None where forward mode works."""
         self.no_forward_mode: str | None = None
         """Why forward mode does not work."""
-        self._forward_mode = True
-        needed: Tensor | None = getattr(logits, "needed", None)
+        self._way = _WAYS[0]
+        needed = needed_tokens(logits)
         self._log = SiteLog(torch.zeros(0) if needed is None else needed)
         self._candidates: list[Site] = []
 
+    @property
+    def share_trunk(self) -> bool:
+        """Whether evaluations may share their trunk."""
+        return self._way.shares_trunk
+
     def run(self, dtype: torch.dtype) -> TrialResult:
-        """Run in one arithmetic; the first run finds out what works.
+        """Run in one arithmetic; the first run finds out what works, and a later one keeps to it.
 
         Raises:
             Exception: What the forward itself raises.
         """
         failures: list[Exception] = []
-        ways = [(True, True), (False, True), (True, False), (False, False)]
-        for share_trunk, forward_mode in ways:
-            if share_trunk > self.share_trunk or forward_mode > self._forward_mode:
+        for way in _WAYS:
+            if not way.asks_no_more_than(self._way):
                 continue
             try:
-                outcome = self._attempt(dtype, share_trunk, forward_mode)
+                result = self._attempt(dtype, way)
             except (MeasurementError, MemoryError, torch.OutOfMemoryError):
                 raise
             except Exception as error:
                 failures.append(error)
-                continue
-            self.share_trunk, self._forward_mode = share_trunk, forward_mode
-            if not outcome.selections.chosen and not self._log.needed.all():
-                self._candidates = list(self._log.seen)[-TAIL_CANDIDATES:]
-            if not forward_mode and self.no_forward_mode is None:
-                self.no_forward_mode = str(failures[0]).strip().splitlines()[0]
-            return outcome
+            else:
+                self._keep_to(way, result, failures)
+                return result
         # Without sharing and without tangents nothing but the forward itself can have failed.
         raise failures[-1]
 
-    def _attempt(self, dtype: torch.dtype, share_trunk: bool, forward_mode: bool) -> TrialResult:
-        watch, selections = ForwardInspector(self._model), Selections()
+    def _keep_to(self, way: _Way, result: TrialResult, failures: Sequence[Exception]) -> None:
+        """Remember what worked, and why nothing quicker did."""
+        self._way = way
+        self.step = result.step
+        if not result.selections.chosen and not self._log.needed.all():
+            self._candidates = list(self._log.seen)[-TAIL_CANDIDATES:]
+        if not way.forward_mode and self.no_forward_mode is None:
+            self.no_forward_mode = first_line(failures[0])
+
+    def _attempt(self, dtype: torch.dtype, way: _Way) -> TrialResult:
+        inspector, selections = ForwardInspector(self._model), Selections()
         logits: dict[Evaluation, Tensor] = {}
         tangents: list[Tensor | None] = []
 
@@ -147,7 +183,7 @@ class Trial:
             logits[evaluation] = output
 
         def modes(evaluation: Evaluation) -> list[TorchFunctionMode]:
-            return [selections, watch] if evaluation == Evaluation(0) else []
+            return [selections, inspector] if evaluation == Evaluation(0) else []
 
         tails: dict[int, Tail] = {0: self._log}
         for place, site in enumerate(self._candidates):
@@ -158,12 +194,12 @@ class Trial:
             self._directions,
             Arithmetic(dtype, self._device),
             share_primals=False,
-            share_trunk=share_trunk,
+            share_trunk=way.shares_trunk,
             tails=tails,
-        ).run(self._evaluations(dtype, forward_mode), finished, modes=modes)
+        ).run(self._evaluations(dtype, way.forward_mode), finished, modes=modes)
         tangent = tangents[0] if tangents else None
-        derivative = tangent if tangent is not None else self._extrapolated(logits)
-        self._same_primal(logits)
+        derivative, step = (tangent, None) if tangent is not None else self._extrapolated(logits)
+        _same_primal(logits)
         if tangent is not None and dtype == torch.float64:
             _same_derivative(logits, tangent)
         tail = frozenset(
@@ -171,7 +207,9 @@ class Trial:
             for place, site in enumerate(self._candidates)
             if logits[Evaluation(2 + place)].isfinite().all()
         )
-        return TrialResult(watch, selections, logits, self._radius, tangent, derivative, tail)
+        return TrialResult(
+            inspector, selections, logits, self._radius, tangent, derivative, step, tail
+        )
 
     def _evaluations(self, dtype: torch.dtype, forward_mode: bool) -> list[Evaluation]:
         evaluations = [Evaluation(0), Evaluation(0, 0, self._radius)]
@@ -187,29 +225,38 @@ class Trial:
             evaluations += [Evaluation(0, 0, step) for step in sorted(at)]
         return evaluations
 
-    def _extrapolated(self, logits: dict[Evaluation, Tensor]) -> Tensor:
+    def _extrapolated(self, logits: Mapping[Evaluation, Tensor]) -> tuple[Tensor, float | None]:
+        """Jδ from central differences, and their largest step.
+
+        Only the first run, in float64, evaluates all steps and chooses among them; a later one has
+        no derivative of its own.
+        """
         values = {e.step: output for e, output in logits.items() if e.step is not None}
-        if self.step is None and len(values) > 1:
-            self.step = min(CANDIDATES, key=lambda h: extrapolate(values, h)[1])
-        if self.step is None or not values.keys() >= set(steps(self.step)):
-            return torch.zeros_like(logits[Evaluation(0)])
-        return extrapolate(values, self.step)[0]
-
-    def _same_primal(self, logits: dict[Evaluation, Tensor]) -> None:
-        """A dual evaluation carries f(θ*) along: it must be the baseline's."""
-        dual = logits.get(Evaluation(0, 0))
-        if dual is None:
-            return
-        baseline = logits[Evaluation(0)]
-        if float((dual - baseline).norm()) > 1e-3 * float(baseline.norm()):
-            raise TrunkMismatch("a forward with a tangent did not compute what one without does")
+        step = self.step
+        if step is None and len(values) > 1:
+            step = min(CANDIDATES, key=lambda h: extrapolate(values, h)[1])
+        if step is None or not values.keys() >= set(steps(step)):
+            return torch.zeros_like(logits[Evaluation(0)]), step
+        return extrapolate(values, step)[0], step
 
 
-def _same_derivative(logits: dict[Evaluation, Tensor], tangent: Tensor) -> None:
-    """A tangent is lost where values leave torch, or are detached: differences show it.
+def _same_primal(logits: Mapping[Evaluation, Tensor]) -> None:
+    """A dual evaluation carries f(θ*) along: it must be the baseline's."""
+    dual = logits.get(Evaluation(0, 0))
+    if dual is None:
+        return
+    baseline = logits[Evaluation(0)]
+    if float((dual - baseline).norm()) > 1e-3 * float(baseline.norm()):
+        raise TrunkMismatch("a forward with a tangent did not compute what one without does")
+
+
+def _same_derivative(logits: Mapping[Evaluation, Tensor], tangent: Tensor) -> None:
+    """A tangent is lost where values leave torch, or are detached: a difference shows it.
+
+    One-sided, as its error at so small a step is far below what would be lost.
 
     Raises:
-        ArithmeticError: If forward mode gives another derivative than differences do.
+        ArithmeticError: If forward mode gives another derivative than the difference does.
     """
     slope = (logits[Evaluation(0, 0, _NUDGE)] - logits[Evaluation(0)]) / _NUDGE
     error, size = float((slope - tangent).norm()), float(slope.norm())
@@ -217,5 +264,5 @@ def _same_derivative(logits: dict[Evaluation, Tensor], tangent: Tensor) -> None:
     if error > max(1e-4 * size, rounding):
         raise ArithmeticError(
             "forward mode loses part of the derivative: it is off by a vector of norm "
-            f"{error:.3g} from central differences of norm {size:.3g}"
+            f"{error:.3g} from a one-sided difference of norm {size:.3g}"
         )

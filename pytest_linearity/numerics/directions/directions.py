@@ -172,8 +172,8 @@ class Directions:
         if vector is not None:
             return Given(name, vector, self.shapes, reverse=name not in vectors)
         if name not in RANDOM:
-            known = ", ".join([*RANDOM, *vectors])
-            raise ConfigError(f"directions: {shown(name)} is not one of {known}")
+            kinds = ", ".join([*RANDOM, *vectors])
+            raise ConfigError(f"directions: {shown(name)} is not one of {kinds}")
         chance = Chance(self.seed, self.shapes)
         if name == "layerwise":
             return Layerwise(chance, count, self._tensor_norms)

@@ -32,7 +32,7 @@ class Filterwise(Kind):
     label = "every filter in proportion to its norm"
 
     def __init__(self, chance: Chance, count: int, norms: Mapping[str, Tensor]) -> None:
-        """Nothing is drawn yet.
+        """As many directions as are asked for, in the scope of `chance`.
 
         Args:
             chance: The random numbers.

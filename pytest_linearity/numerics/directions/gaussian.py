@@ -31,7 +31,7 @@ class Gaussian(Kind):
     label = "uniform on the unit sphere"
 
     def __init__(self, chance: Chance, count: int) -> None:
-        """Nothing is drawn but the norms of the blocks."""
+        """As many directions as are asked for; the norms of all their draw blocks are drawn now."""
         self.count = count
         self._chance = chance
         self._totals = [chance.squared_norm(k, chance.shapes) for k in range(count)]

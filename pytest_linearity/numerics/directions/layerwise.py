@@ -27,7 +27,7 @@ class Layerwise(Kind):
     label = "every tensor in proportion to its norm"
 
     def __init__(self, chance: Chance, count: int, norms: Mapping[str, float]) -> None:
-        """Nothing is drawn yet.
+        """As many directions as are asked for, in the scope of `chance`.
 
         Args:
             chance: The random numbers.

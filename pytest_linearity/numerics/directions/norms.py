@@ -16,7 +16,7 @@ _ENTRIES_AT_ONCE = 1 << 20
 
 def tensor_norm(parameter: Tensor) -> float:
     """The norm of a parameter of any dtype, on any device."""
-    pieces = _released(torch.split(parameter.detach().reshape(-1), _ENTRIES_AT_ONCE))
+    pieces = FileMaps.now().released(torch.split(parameter.detach().reshape(-1), _ENTRIES_AT_ONCE))
     return total(float(torch.linalg.vector_norm(piece.double())) for piece in pieces)
 
 
@@ -27,7 +27,7 @@ def row_norms(parameter: Tensor) -> Tensor:
         float64 Tensor [rows], on the CPU.
     """
     matrix = parameter.detach().reshape(matrix_shape(tuple(parameter.shape)))
-    pieces = _released(_pieces(matrix))
+    pieces = FileMaps.now().released(_pieces(matrix))
     norms = [torch.linalg.vector_norm(piece.double(), dim=1).cpu() for piece in pieces]
     return torch.cat(norms) if norms else torch.zeros(len(matrix), dtype=torch.float64)
 
@@ -35,14 +35,6 @@ def row_norms(parameter: Tensor) -> Tensor:
 def total(norms: Iterable[float]) -> float:
     """The norm of the whole, from the norms of its parts; it does not depend on their order."""
     return hypot(*sorted(norms))
-
-
-def _released(pieces: Iterable[Tensor]) -> Iterator[Tensor]:
-    """Pieces that need not stay in memory when the next is taken."""
-    maps = FileMaps.now()
-    for piece in pieces:
-        yield piece
-        maps.let_go(piece)
 
 
 def _pieces(matrix: Tensor) -> Iterator[Tensor]:

@@ -1,18 +1,21 @@
-"""One direction's part of one parameter, made a few rows at a time."""
+"""One direction's part of one parameter, made a few rows at a time.
+
+A direction has as many entries as the model, and there are many directions: none is ever there as a
+whole. What is needed of it is drawn anew where it is needed, in draw blocks that always come out
+the same (see `layout`, `seeds`), on as many processors as torch would use.
+"""
 
 from __future__ import annotations
 
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
 from pytest_linearity.numerics.directions.layout import block_rows, matrix_shape
+from pytest_linearity.numerics.threads import pool
 
 Fill: TypeAlias = Callable[[torch.Generator], object]
 """Fills the memory of one draw block; may seed and use the generator that it is given."""
@@ -103,8 +106,7 @@ def _run_all(jobs: list[Fill]) -> None:
     if len(jobs) <= 2 or threads == 1:
         return _run(jobs)
     share = -(-len(jobs) // threads)
-    pool = _pool(os.getpid(), threads)
-    for _ in pool.map(_run, [jobs[at : at + share] for at in range(0, len(jobs), share)]):
+    for _ in pool(threads).map(_run, [jobs[at : at + share] for at in range(0, len(jobs), share)]):
         pass
     return None
 
@@ -114,9 +116,3 @@ def _run(jobs: list[Fill]) -> None:
     with torch.no_grad():
         for job in jobs:
             job(generator)
-
-
-@cache
-def _pool(process: int, threads: int) -> ThreadPoolExecutor:
-    """`process` is asked for as a forked process has no threads but one."""
-    return ThreadPoolExecutor(threads, "linearity-directions")

@@ -19,7 +19,7 @@ class Rademacher(Kind):
     label = "random signs"
 
     def __init__(self, chance: Chance, count: int) -> None:
-        """Nothing is drawn yet."""
+        """As many directions as are asked for, in the scope of `chance`."""
         self.count = count
         self._chance = chance
         self._size = 1.0 / sqrt(sum(prod(shape) for shape in chance.shapes.values()) or 1)

@@ -22,7 +22,7 @@ class Chance:
     """
 
     def __init__(self, seed: int, shapes: Shapes) -> None:
-        """Nothing is drawn yet."""
+        """The numbers of one seed, for the parameters in scope."""
         self._seed = seed
         self.shapes = shapes
 

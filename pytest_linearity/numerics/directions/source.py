@@ -1,4 +1,4 @@
-"""The directions of several scopes as the engine takes them: one after another."""
+"""What the engine knows of directions, be they of one scope or of several at once."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class JointDirections:
     """Directions of several scopes over one model; each moves the parameters of its own alone."""
 
     def __init__(self, members: Sequence[DirectionSource], counts: Sequence[int]) -> None:
-        """Nothing is drawn.
+        """The members' directions, numbered one after another.
 
         Args:
             members: The directions of each scope.

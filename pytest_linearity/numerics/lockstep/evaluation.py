@@ -1,4 +1,9 @@
-"""One evaluation of the model, as a coroutine that can be suspended inside a forward."""
+"""One evaluation of the model, as a coroutine that can be suspended inside a forward.
+
+The forward is the model's own code, which knows of no suspension: a greenlet has a stack of its
+own, so that it can be left in the middle of any call and entered again there. What torch keeps for
+a thread, as its modes and whether gradients are on, is put aside with it.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +63,7 @@ class Coroutine:
     def __init__(
         self, evaluation: Evaluation, run: Callable[[], Tensor], modes: list[TorchFunctionMode]
     ) -> None:
-        """Prepare; nothing runs yet.
+        """A coroutine that is to be started by `resume`.
 
         Args:
             evaluation: What this is.

@@ -15,7 +15,7 @@ class Mapped(Source):
     """Rows as the model holds them, read from the disk ahead of their use."""
 
     def __init__(self, read: Read, maps: FileMaps, parameters: Sequence[Tensor]) -> None:
-        """Nothing is read yet.
+        """A source for the parameters of one model.
 
         Args:
             read: Gives stored rows.

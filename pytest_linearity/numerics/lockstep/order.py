@@ -1,4 +1,8 @@
-"""The order in which parameters are read, which hardly changes from one run to the next."""
+"""The order in which parameters are read, which hardly changes from one run to the next.
+
+It is what reading ahead goes by: a forward cannot be asked which parameter it will use next, but it
+has used them before.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +37,7 @@ class Order:
     """The order in which a model's parameters were read the last time."""
 
     def __init__(self) -> None:
-        """Nothing has been read yet."""
+        """An order that the first run is to teach."""
         self._known: Sequence[Reading] = ()
         self._places: dict[Rows, int] = {}
         self._now: list[Reading] = []

@@ -59,7 +59,7 @@ class Prefetch:
     def __init__(
         self, read: Read, source: Source | None, *, ahead: int = AHEAD_BYTES, at_once: int = 1
     ) -> None:
-        """Nothing is read yet.
+        """A thread that reads, if there is a source; `close` ends it.
 
         Args:
             read: Gives stored rows.

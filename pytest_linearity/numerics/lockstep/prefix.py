@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -33,7 +33,7 @@ class SharedPrefix:
     """What all prompts begin with."""
 
     def __init__(self, tokens: int, forward: Callable[[SharedPrefix], object]) -> None:
-        """Nothing runs yet.
+        """A prefix, to be evaluated once per point of parameter space and run.
 
         Args:
             tokens: Length of the prefix.
@@ -116,12 +116,6 @@ class _Held:
 
 
 _BASELINE: Point = (None, None, False)
-
-
-def prefix_of(run: Any) -> SharedPrefix | None:
-    """The prefix that a batch's call leaves to an evaluation of its own; None if it does not."""
-    prefix: SharedPrefix | None = getattr(run, "prefix", None)
-    return prefix
 
 
 def _point(evaluation: Evaluation) -> Point:

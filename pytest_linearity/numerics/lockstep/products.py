@@ -1,4 +1,9 @@
-"""Products of many evaluations with one matrix at many points of parameter space."""
+"""Products of many evaluations with one matrix at many points of parameter space.
+
+An evaluation at θ* + rδ needs x(W + rδ)ᵀ, one with a tangent d(x Wᵀ) = dx Wᵀ + x δᵀ besides. For
+many rows of x, W + rδ is formed slice by slice, for each direction and step; for few, where that
+would cost more than it saves, x Wᵀ + r x δᵀ is taken, with the rows of all evaluations stacked.
+"""
 
 from __future__ import annotations
 
@@ -159,7 +164,7 @@ class Method(ABC):
     """How all products with one matrix are taken; sorted by direction, and within by step."""
 
     def __init__(self, products: Sequence[Product]) -> None:
-        """Nothing is taken yet."""
+        """A method for these products, which gives tasks for each slice of the matrix."""
         self.rows = sum(
             len(product.x) * (1 + product.coroutine.evaluation.is_jvp) for product in products
         )

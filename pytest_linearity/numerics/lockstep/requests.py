@@ -1,4 +1,9 @@
-"""What an evaluation can ask for when it uses a parameter."""
+"""What an evaluation waits for when it uses a parameter: values, a product, or some rows.
+
+A placeholder (see `served`) makes the request where the forward uses the parameter, the scheduler
+collects the like of it from all evaluations, and `Supply` answers. Most uses are products and
+look-ups, which need no more than a slice of the parameter at a time.
+"""
 
 from __future__ import annotations
 

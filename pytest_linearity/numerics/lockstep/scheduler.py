@@ -1,4 +1,10 @@
-"""Which evaluations run when: all of them together, the one furthest behind first."""
+"""Which evaluations run when: all of them together, the one furthest behind first.
+
+A batch's baseline starts at once and records its trunk, what runs before the first perturbed
+parameter; the batch's other evaluations start when the trunk that they replay is complete. From
+there on each runs until it needs a parameter, and waits. Whoever is furthest behind is served, with
+all who wait for the same rows, until nobody waits any more.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +19,9 @@ from torch.overrides import TorchFunctionMode
 
 from pytest_linearity.numerics.directions.source import DirectionSource
 from pytest_linearity.numerics.lockstep.evaluation import Coroutine, Evaluation
+from pytest_linearity.numerics.lockstep.logits import Logits, prefix_of
 from pytest_linearity.numerics.lockstep.order import order_of
-from pytest_linearity.numerics.lockstep.prefix import SharedPrefix, prefix_of
+from pytest_linearity.numerics.lockstep.prefix import SharedPrefix
 from pytest_linearity.numerics.lockstep.rules import DualRules
 from pytest_linearity.numerics.lockstep.served import serving
 from pytest_linearity.numerics.lockstep.sources import prefetch_for
@@ -23,7 +30,6 @@ from pytest_linearity.numerics.lockstep.tail import Tail
 from pytest_linearity.numerics.lockstep.trunk import RecordTrunk, ReplayTrunk, Trunk
 from pytest_linearity.numerics.precision import Arithmetic
 
-Logits = Callable[[], Tensor]
 Finished = Callable[[Evaluation, Tensor], None]
 Modes = Callable[[Evaluation], list[TorchFunctionMode]]
 
@@ -42,12 +48,12 @@ class Lockstep:
         share_trunk: bool = True,
         tails: Mapping[int, Tail] | None = None,
     ) -> None:
-        """Nothing runs yet.
+        """An engine for one model, to run evaluations as often as need be.
 
         Args:
             model: Any module.
-            logits: For each batch the call that runs the model on it: () -> Tensor [prompts, V].
-                The attribute `prefix` of those that have one must be the same for all.
+            logits: For each batch the call that runs the model on it; the prefix of those that
+                share one must be the same for all.
             directions: What `Evaluation.direction` counts.
             arithmetic: In which dtype and where.
             share_primals: See `Supply`.
@@ -79,7 +85,8 @@ class Lockstep:
         The model is left as it was, also when anything is raised; every forward is then unwound.
 
         Args:
-            evaluations: What to run; every batch in it needs its baseline.
+            evaluations: What to run; those of a batch share the trunk of its baseline, which must
+                be among them.
             finished: Told each evaluation and its logits, Tensor [prompts, V], a dual number for a
                 JVP. Baselines come first and JVPs before the steps of their direction, as long as
                 the model's forward reads its parameters in the same order everywhere.
@@ -187,34 +194,43 @@ class _Round:
         return coroutine.uses[request.key], self._order[request.name], request.start
 
     def _start_ready(self, finished: Finished) -> None:
-        """Start baselines, and evaluations whose trunk is known."""
-        later = []
-        for evaluation in self._pending:
-            mode = self._trunk_mode(evaluation)
-            if mode is None:
-                later.append(evaluation)
-                continue
-            coroutine = self._engine.coroutine(evaluation, [*self._modes(evaluation), *mode])
-            self._waiting.append(coroutine)
-            coroutine.resume()
-            self._settle(coroutine, finished)
-        self._pending = later
-        if later and not self._waiting:
-            self._start_ready(finished)
+        """Start what can start, until somebody waits for a parameter or all have been started.
 
-    def _trunk_mode(self, evaluation: Evaluation) -> list[TorchFunctionMode] | None:
-        """The mode that makes or uses the trunk; None while there is none to use."""
-        if not self._engine.share_trunk or evaluation.batch in self._alone:
-            return []
+        An evaluation may end without waiting for any, and by that complete the trunk of others.
+        """
+        while self._pending:
+            later = [e for e in self._pending if not self._start(e, finished)]
+            started, self._pending = len(later) < len(self._pending), later
+            if self._waiting:
+                return
+            assert started, "evaluations wait for the trunk of a baseline that is not among them"
+
+    def _start(self, evaluation: Evaluation, finished: Finished) -> bool:
+        """Start an evaluation; False where the trunk that it replays is not complete yet."""
+        batch = evaluation.batch
+        trunk_modes: list[TorchFunctionMode] = []
+        if self._engine.share_trunk and batch not in self._alone:
+            if evaluation.is_baseline and batch not in self._trunks:
+                scopes = self._engine.directions.scopes
+                self._trunks[batch] = [Trunk(scope.__contains__) for scope in scopes]
+                trunk_modes += map(RecordTrunk, self._trunks[batch])
+            elif (trunk := self._complete_trunk(evaluation)) is not None:
+                trunk_modes.append(ReplayTrunk(trunk))
+            else:
+                return False
+        coroutine = self._engine.coroutine(evaluation, [*self._modes(evaluation), *trunk_modes])
+        self._waiting.append(coroutine)
+        coroutine.resume()
+        self._settle(coroutine, finished)
+        return True
+
+    def _complete_trunk(self, evaluation: Evaluation) -> Trunk | None:
+        """The trunk of an evaluation's batch and scope; None until its baseline has made it."""
         trunks = self._trunks.get(evaluation.batch)
-        if trunks is None and evaluation.is_baseline:
-            scopes = self._engine.directions.scopes
-            trunks = self._trunks[evaluation.batch] = [Trunk(s.__contains__) for s in scopes]
-            return [RecordTrunk(trunk) for trunk in trunks]
         if trunks is None:
             return None
         trunk = trunks[self._engine.directions.scope_of(evaluation.direction or 0)]
-        return [ReplayTrunk(trunk)] if trunk.complete else None
+        return trunk if trunk.complete else None
 
     def _settle(self, coroutine: Coroutine, finished: Finished) -> None:
         if not coroutine.finished:

@@ -1,4 +1,9 @@
-"""Which way the rows of a model's parameters take to the device."""
+"""Which way the rows of a model's parameters take to the device.
+
+From the host to a GPU they go through pinned memory; those of a checkpoint that is mapped into
+memory are read from its file before the processor touches them; all others are where they are
+needed.
+"""
 
 from __future__ import annotations
 

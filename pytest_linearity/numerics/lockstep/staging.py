@@ -19,7 +19,7 @@ class Staging(Source):
     """Copies rows to a GPU while it computes with others."""
 
     def __init__(self, read: Read, device: torch.device) -> None:
-        """Nothing is copied yet.
+        """A source for one device.
 
         Args:
             read: Gives stored rows, on the host or on the device.

@@ -1,4 +1,4 @@
-"""Serving: one parameter, read once, for every evaluation that waits for it.
+"""Where evaluations get parameters from: each is read once for all that wait for it.
 
 The parameter is worked through in slices of rows that stay in the processor's cache: a slice is
 widened and moved once, and each direction's part of it is drawn once, where it is multiplied.
@@ -30,7 +30,13 @@ Responses = Iterator[tuple[Coroutine, Any]]
 
 
 class Supply:
-    """Reads parameters and directions, and answers requests."""
+    """Reads parameters and directions, and answers the requests of evaluations.
+
+    For a `Request` the answer is the parameter as that evaluation sees it: W, W + rδ or the dual
+    number (W, δ). For a `RowsRequest` it is some rows of that; and for a `ProductRequest` the pair
+    of x(W + rδ)ᵀ + b, Tensor [..., out], and its tangent, None but in a JVP. Everything served is
+    on one device and, if floating, of one dtype, whatever the parameters are stored in.
+    """
 
     def __init__(
         self,
@@ -44,7 +50,7 @@ class Supply:
         prefetch: Prefetch,
         order: Order,
     ) -> None:
-        """Nothing is read yet.
+        """A supply for one run of a model's evaluations.
 
         Args:
             parameters: The model's parameters by canonical name, in any dtype, on any device.
@@ -218,8 +224,8 @@ class Supply:
                 product.add_bias(bias, delta)
 
     def _parts(self, name: str, products: Sequence[Product]) -> dict[int, Part]:
-        wanted = {product.direction for product in products}
-        moving = [k for k in wanted if k is not None and self._moves(k, name)]
+        directions = {product.direction for product in products}
+        moving = [k for k in directions if k is not None and self._moves(k, name)]
         return {k: self._directions.part(k, name) for k in moving}
 
     def _matrix(self, name: str) -> Tensor:

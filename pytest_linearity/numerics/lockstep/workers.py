@@ -7,18 +7,18 @@ and slices are independent of each other, so that none need be spread at all.
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, wait
 from dataclasses import dataclass
-from functools import cache
 from math import prod
-from threading import Barrier, Lock
+from threading import Lock
 from typing import TypeAlias
 
 import torch
 from torch import Tensor
+
+from pytest_linearity.numerics.threads import pool
 
 _SLICE_BYTES = 4 << 20
 """Size of a slice: the slice, a direction's part of it and their sum stay in cache between being
@@ -48,7 +48,7 @@ class Bench:
     """What one thread works with: memory for one task after another, as fresh pages are dear."""
 
     def __init__(self) -> None:
-        """No memory yet."""
+        """A bench that gets its memory as it is asked for."""
         self._memory: dict[tuple[str, torch.dtype, torch.device], Tensor] = {}
         self.converted: object = None
         """Whose values lie in the room for `value`."""
@@ -93,7 +93,7 @@ class Workers:
     """As many threads as torch would use; for other devices than the CPU the caller's own."""
 
     def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
-        """No thread is started yet.
+        """As many as there is use for; they start with the first work that is worth it.
 
         Args:
             device: Where the work is done.
@@ -121,8 +121,8 @@ class Workers:
                 self._do(task)
             return
         shared = _Shared(tasks)
-        pool = _pool(os.getpid(), self._count)
-        workers = {pool.submit(self._work, shared) for _ in range(self._count)}
+        threads = pool(self._count)
+        workers = {threads.submit(self._work, shared) for _ in range(self._count)}
         running = workers
         try:
             while running:
@@ -181,31 +181,3 @@ def largest_slice(device: torch.device, dtype: torch.dtype) -> int:
     if device.type == "cpu":
         size = min(_SLICE_BYTES, _UNDER_WAY_BYTES // thread_count(device))
     return max(_LEAST_DRAWN, size // dtype.itemsize)
-
-
-@cache
-def _pool(process: int, count: int) -> ThreadPoolExecutor:
-    """Threads that live on: what a library keeps for a thread is lost when the thread ends.
-
-    `process` is asked for as a forked process has no threads but one.
-    """
-    started = Barrier(count + 1)
-
-    def start() -> None:
-        torch.set_num_threads(1)
-        # Asked for once, or torch would look up what holds for new threads at the first use.
-        torch.get_num_threads()
-        started.wait()
-
-    pool = ThreadPoolExecutor(count, "linearity-products")
-    for _ in range(count):
-        pool.submit(start)
-    try:
-        started.wait()
-    except BaseException:
-        started.abort()
-        raise
-    finally:
-        # What was set there holds for threads of others yet to come, too.
-        torch.set_num_threads(count)
-    return pool

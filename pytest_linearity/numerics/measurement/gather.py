@@ -1,4 +1,4 @@
-"""One pass by several ranks: each measures its directions, and all get to know all figures."""
+"""A pass on several ranks: each measures its directions, and all get the figures of all."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ def gather(
 
     at = ", ".join(map(str, radii))
     parts = on_all_ranks(group, f"measuring at r = {at}", part)
-    for rank, (_, found) in enumerate(parts):
-        for store, theirs in zip((figures, layers), found, strict=False):
+    for rank, (_, by_store) in enumerate(parts):
+        for store, theirs in zip((figures, layers), by_store, strict=False):
             if store is not None and rank != group.rank:
                 store.take_over(theirs, device)
     return sum(evaluations for evaluations, _ in parts)

@@ -11,6 +11,14 @@ from typing import Any
 import torch
 
 from pytest_linearity.errors import MeasurementError
+from pytest_linearity.numerics.measurement.malloc import kept_pages
+
+
+@contextmanager
+def guarded() -> Iterator[None]:
+    """All of it at once, and freed memory kept, while something is measured."""
+    with outside_inference_mode(), sigterm_interrupts(), readable_out_of_memory(), kept_pages():
+        yield
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from torch.overrides import TorchFunctionMode
 
 from pytest_linearity.numerics.directions.source import DirectionSource
 from pytest_linearity.numerics.lockstep.evaluation import Evaluation
-from pytest_linearity.numerics.lockstep.prefix import prefix_of
+from pytest_linearity.numerics.lockstep.logits import Logits, prefix_of
 from pytest_linearity.numerics.lockstep.scheduler import Lockstep
 from pytest_linearity.numerics.lockstep.tail import Tail
 from pytest_linearity.numerics.precision import Arithmetic
@@ -29,21 +29,36 @@ class Sink(Protocol):
 
 @dataclass(frozen=True)
 class Job:
-    """Evaluations that are to advance together; the fields are those of `Lockstep`."""
+    """Evaluations of one measurement that are to advance together, and where results go.
+
+    It is what `Lockstep` is made of and run with, as a value: whoever has several of one model and
+    arithmetic can run them as one, which gives each the results it would have alone. Results are
+    logits, float Tensor [prompts, V], or a dual number of them for a JVP; with hidden states beside
+    them where `logits` are tapped.
+    """
 
     model: nn.Module
-    logits: Sequence[Callable[[], Tensor]]
+    """The same for all jobs that run as one."""
+    logits: Sequence[Logits]
+    """The batches, which `Evaluation.batch` counts."""
     directions: DirectionSource
+    """What `Evaluation.direction` counts."""
     count: int
     """How many directions there are."""
     arithmetic: Arithmetic
+    """In which dtype, on which device."""
     share_primals: bool
+    """Whether JVPs may hold the baseline's products."""
     share_trunk: bool
+    """Whether what runs before the first perturbed parameter may run once."""
     tails: Mapping[int, Tail]
+    """What linear layers may leave out, by batch."""
     evaluations: Sequence[Evaluation]
+    """What is to run; every batch with its baseline."""
     sink: Callable[[], Sink]
     """Makes a new sink, should the evaluations have to run again."""
     served: Callable[[str], None]
+    """Told the name of each parameter when it has been served."""
 
     @property
     def shares_work(self) -> bool:
@@ -53,7 +68,7 @@ class Job:
 
 
 class Engine(Protocol):
-    """Runs jobs."""
+    """Runs jobs: each at once, or together with those of other measurements."""
 
     @property
     def members(self) -> int:

@@ -16,18 +16,17 @@ import torch
 from torch import Tensor, nn
 
 from pytest_linearity.numerics.lockstep.evaluation import Evaluation, current
+from pytest_linearity.numerics.lockstep.logits import Logits, needed_tokens, prefix_of
 from pytest_linearity.numerics.measurement.figures import Pairs
 from pytest_linearity.numerics.measurement.measurement import LayerProfile
 from pytest_linearity.numerics.metrics.changes import cosine_similarity, relative_error
-
-Logits = Callable[[], Tensor]
 
 
 class LayerTaps:
     """Taps on the blocks of a model."""
 
     def __init__(self, blocks: Mapping[str, nn.Module]) -> None:
-        """Nothing is attached yet.
+        """Taps that look for as long as they are `attached`.
 
         Args:
             blocks: What to look at, by the name it is reported under, in running order.
@@ -62,11 +61,14 @@ class LayerTaps:
         """A batch's call that returns hidden states beside the logits.
 
         Args:
-            logits: The batch's call, with an attribute `needed`; see `passes.Logits`.
+            logits: The batch's call, which says what tokens it needs.
 
         Returns:
             A call that returns a Tensor [prompts, V + Σ hidden], to be taken apart by `split`; the
             same one for the same call.
+
+        Raises:
+            ValueError: If the call does not say.
         """
         return self._tapped.setdefault(id(logits), _TappedLogits(self, logits))
 
@@ -97,18 +99,19 @@ class LayerTaps:
 
 
 class _TappedLogits:
-    """The call of one batch; what else is known of the batch is that of the original."""
+    """The call of one batch, beside the prefix that the original leaves to others."""
 
     def __init__(self, taps: LayerTaps, logits: Logits) -> None:
         self._taps = taps
         self._logits = logits
-        self._rows: Tensor = getattr(logits, "needed").nonzero().flatten()  # noqa: B009
+        needed = needed_tokens(logits)
+        if needed is None:
+            raise ValueError("hidden states are taken of batches with an attribute `needed` only")
+        self._rows = needed.nonzero().flatten()
+        self.prefix = prefix_of(logits)
 
     def __call__(self) -> Tensor:
         return self._taps.run(self._logits, self._rows)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._logits, name)
 
 
 class _Tapped:

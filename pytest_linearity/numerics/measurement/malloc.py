@@ -1,4 +1,4 @@
-"""Memory that stays with the process while a measurement runs."""
+"""Memory that stays with the process while a measurement runs, where the C library is glibc."""
 
 from __future__ import annotations
 

@@ -3,32 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from math import isfinite
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import nn
 
 from pytest_linearity.numerics.calibration.calibration import Calibration, calibrate
-from pytest_linearity.numerics.calibration.prefix_check import check_prefix, plain
+from pytest_linearity.numerics.calibration.prefix_check import check_prefix
 from pytest_linearity.numerics.directions.directions import Directions
-from pytest_linearity.numerics.measurement.guards import (
-    outside_inference_mode,
-    readable_out_of_memory,
-    sigterm_interrupts,
-)
-from pytest_linearity.numerics.measurement.jobs import Engine
-from pytest_linearity.numerics.measurement.layers import LayerFigures, LayerTaps
+from pytest_linearity.numerics.lockstep.logits import Logits, whole
+from pytest_linearity.numerics.measurement.guards import guarded
+from pytest_linearity.numerics.measurement.layers import LayerTaps
 from pytest_linearity.numerics.measurement.limits import Limits
-from pytest_linearity.numerics.measurement.malloc import kept_pages
 from pytest_linearity.numerics.measurement.measurement import Measurement
 from pytest_linearity.numerics.measurement.refinement import refine
-from pytest_linearity.numerics.measurement.resume import Journal, calibrated, calibration_of
+from pytest_linearity.numerics.measurement.resume import calibrated, calibration_of
 from pytest_linearity.numerics.measurement.running import RunningMeasurement, share_of
-from pytest_linearity.numerics.measurement.schedule import Logits, Progress
+from pytest_linearity.numerics.measurement.schedule import Progress
+from pytest_linearity.numerics.measurement.setup import Setup
 from pytest_linearity.numerics.metrics.metric import Metric
-from pytest_linearity.numerics.ranks import ProcessGroup, SingleProcess, on_all_ranks
+from pytest_linearity.numerics.ranks import on_all_ranks
 
 Enough: TypeAlias = "Callable[[Measurement], bool]"
 """Says whether the directions measured so far are enough."""
@@ -45,15 +42,12 @@ def measure(
     calibration: Logits | None = None,
     limits: Limits | None = None,
     second_order: bool = False,
-    blocks: Mapping[str, nn.Module] | LayerTaps | None = None,
+    blocks: Mapping[str, nn.Module] | None = None,
     refined: bool = False,
     metrics: Sequence[Metric] = (),
     rounds: Sequence[Sequence[int]] | None = None,
     enough: Enough | None = None,
     progress: Progress | None = None,
-    engine: Engine | None = None,
-    group: ProcessGroup | None = None,
-    journal: Journal | None = None,
 ) -> Measurement:
     """Compare a model's true change along directions with its first-order prediction.
 
@@ -77,8 +71,7 @@ def measure(
             direction, in float64.
         blocks: Modules whose output's last tokens are compared like the logits, by the name they
             are reported under; each must return a Tensor [prompts, tokens, hidden], or a tuple
-            that starts with one. `logits` must then have the attribute `needed`. Measurements that
-            run together must be given the same `LayerTaps`.
+            that starts with one. `logits` must then have the attribute `needed`.
         refined: Whether the crossing of `limits` between two radii is looked for.
         metrics: What is computed besides relative error and cosine similarity; `find_metric` gives
             those that are built in.
@@ -86,9 +79,6 @@ def measure(
             measures all at once. Every round costs one more baseline.
         enough: Asked between two rounds whether the figures so far will do; None never asks.
         progress: Told (done, total) as parameters are served.
-        engine: Runs the evaluations; None runs them at once. See `on_all_ranks`.
-        group: The ranks that measure together, with the same arguments; None is this process alone.
-        journal: Where results are kept as they come, and are taken from; None for nowhere.
 
     Returns:
         The figures of all (radius, direction, prompt).
@@ -97,67 +87,96 @@ def measure(
         MeasurementError: If the model cannot be measured: see `calibration`; or out of memory.
         ValueError: If an argument is out of range.
     """
-    batches = [logits] if callable(logits) else list(logits)
-    _check(batches, radii, precision)
-    place = torch.device(device) if device is not None else next(model.parameters()).device
-    taps = blocks if isinstance(blocks, LayerTaps) else LayerTaps(blocks or {})
-    layers = LayerFigures(taps, len(batches)) if blocks else None
+    setup = Setup(
+        model,
+        [logits] if callable(logits) else list(logits),
+        directions,
+        torch.device(device) if device is not None else next(model.parameters()).device,
+        precision,
+        calibration=calibration,
+        taps=LayerTaps(blocks) if blocks else None,
+        metrics=metrics,
+    )
+    return measure_with(
+        setup,
+        radii,
+        limits=limits,
+        second_order=second_order,
+        refined=refined,
+        rounds=rounds,
+        enough=enough,
+        progress=progress,
+    )
+
+
+def measure_with(
+    setup: Setup,
+    radii: Sequence[float],
+    *,
+    limits: Limits | None = None,
+    second_order: bool = False,
+    refined: bool = False,
+    rounds: Sequence[Sequence[int]] | None = None,
+    enough: Enough | None = None,
+    progress: Progress | None = None,
+) -> Measurement:
+    """`measure` by means that the caller chooses; the arguments are the same.
+
+    Raises:
+        MeasurementError: If the model cannot be measured; or out of memory.
+        LinearityError: If another rank has failed, or the journal cannot be written.
+        ValueError: If a radius is out of range.
+    """
+    _check(radii)
     refinement = None
-    with outside_inference_mode(), sigterm_interrupts(), readable_out_of_memory(), kept_pages():
-        small = calibration or batches[0]
-        ranks = group or SingleProcess()
-        known = _calibrated_by_one(
-            ranks,
-            journal,
-            lambda: calibrate(model, plain(small), directions, min(radii), place),
-        )
-        check_prefix(model, batches, small, directions, min(radii), known, place)
-        work = RunningMeasurement(
-            model,
-            batches,
-            directions,
-            known,
-            place,
-            precision,
-            layers,
-            metrics,
-            engine,
-            ranks,
-            journal,
-        )
-        with taps.attached():
-            planned = [list(range(directions.count))] if rounds is None else rounds
-            for number, ks in enumerate(planned):
-                if number and enough and enough(_collect(radii, work, known, metrics)):
+    planned = [range(setup.directions.count)] if rounds is None else rounds
+    with guarded():
+        work = RunningMeasurement(setup, _calibrated(setup, min(radii)))
+        with setup.taps.attached() if setup.taps else nullcontext():
+            for number, directions in enumerate(planned):
+                if number and enough and enough(_collect(radii, work)):
                     break
                 part = share_of(progress, number, len(planned))
-                work.measure(ks, radii, second_order=second_order, progress=part)
+                work.measure(directions, radii, second_order=second_order, progress=part)
                 work.settle(limits)
             if refined and limits is not None:
                 refinement = refine(work, radii, limits)
+    layers = work.layers.profile(radii, work.figures.directions) if work.layers else None
+    curvature_ratio = work.figures.curvature_ratio() if second_order else None
     return replace(
-        _collect(radii, work, known, metrics),
-        curvature_ratio=work.figures.curvature_ratio() if second_order else None,
-        layers=layers.profile(radii, work.figures.directions) if layers else None,
+        _collect(radii, work),
+        curvature_ratio=curvature_ratio,
+        layers=layers,
         refinement=refinement,
     )
 
 
-def _calibrated_by_one(
-    group: ProcessGroup, journal: Journal | None, calibrate: Callable[[], Calibration]
-) -> Calibration:
-    """What one rank finds out for all, as all must decide alike."""
-    found = on_all_ranks(
-        group, "calibration", lambda: None if group.rank else calibrated(journal, calibrate)
-    )[0]
-    assert found is not None
-    return calibration_of(found)
+def _calibrated(setup: Setup, radius: float) -> Calibration:
+    """What one rank finds out for all, as all must decide alike; each then checks the prefix."""
+    model, directions, device = setup.model, setup.directions, setup.device
+    small = setup.calibration or setup.batches[0]
+
+    def facts() -> dict[str, Any] | None:
+        if setup.group.rank:
+            return None
+        return calibrated(
+            setup.journal, lambda: calibrate(model, whole(small), directions, radius, device)
+        )
+
+    of_first_rank = on_all_ranks(setup.group, "calibration", facts)[0]
+    assert of_first_rank is not None
+    calibration = calibration_of(of_first_rank)
+    check_prefix(model, setup.batches, small, directions, radius, calibration, device)
+    return calibration
 
 
-def _collect(
-    radii: Sequence[float], work: RunningMeasurement, known: Calibration, metrics: Sequence[Metric]
-) -> Measurement:
-    figures, dtypes = work.figures, work.dtypes
+def _collect(radii: Sequence[float], work: RunningMeasurement) -> Measurement:
+    figures, dtypes, known, metrics = (
+        work.figures,
+        work.dtypes,
+        work.calibration,
+        work.setup.metrics,
+    )
     floors = []
     for radius in radii:
         floor = known.noise_floor(figures.stack("change", radius), dtypes[radius])
@@ -184,12 +203,8 @@ def _collect(
     )
 
 
-def _check(batches: Sequence[Logits], radii: Sequence[float], precision: str) -> None:
-    if not batches:
-        raise ValueError("logits is empty; at least one batch is needed")
+def _check(radii: Sequence[float]) -> None:
     if not radii or len(set(radii)) < len(radii):
         raise ValueError(f"radii is {list(radii)}; it must hold different numbers")
     if any(not isfinite(radius) or radius <= 0 for radius in radii):
         raise ValueError(f"radii is {list(radii)}; every radius must be finite and positive")
-    if precision not in ("auto", "float32", "float64"):
-        raise ValueError(f"precision is {precision!r}; accepted are auto, float32 and float64")

@@ -76,7 +76,7 @@ class Measurement:
     directions: tuple[int, ...] = ()
     """Which of the planned directions each row is; empty where they are all there."""
     evaluations: int = 0
-    """Evaluations of one batch each, baselines and JVPs included, by this process."""
+    """Evaluations of one batch each, baselines and JVPs included, on all ranks together."""
     metrics: Mapping[str, Tensor] = field(default_factory=dict)
     """Further metrics by name, float64 Tensors [radii, directions, prompts]; ``nan`` where a
     metric's function gave no figure."""

@@ -1,28 +1,37 @@
-"""One pass over the parameters: which evaluations run together, in one arithmetic."""
+"""One pass over the parameters: which evaluations run together, in one arithmetic.
+
+A pass takes as many rounds as memory asks for; in a round, every parameter is served once to all
+evaluations of some batches along some directions. A round that fails for something that its
+evaluations share is run again with less in common, and so are those after it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from pytest_linearity.errors import LinearityError
 from pytest_linearity.numerics.calibration.calibration import Calibration
 from pytest_linearity.numerics.calibration.prefix_check import failure, in_use
-from pytest_linearity.numerics.directions.directions import Directions
-from pytest_linearity.numerics.lockstep.prefix import prefix_of
+from pytest_linearity.numerics.lockstep.logits import (
+    Logits,
+    needed_tokens,
+    prefix_of,
+    token_count,
+)
 from pytest_linearity.numerics.lockstep.tail import Tail, TailMismatch
 from pytest_linearity.numerics.lockstep.trunk import TrunkMismatch
 from pytest_linearity.numerics.measurement import schedule
 from pytest_linearity.numerics.measurement.figures import PairStore
-from pytest_linearity.numerics.measurement.jobs import Alone, Engine, Job
+from pytest_linearity.numerics.measurement.jobs import Job
 from pytest_linearity.numerics.measurement.layers import LayerFigures
 from pytest_linearity.numerics.measurement.reduction import Reduction
 from pytest_linearity.numerics.measurement.resume import Rounds
 from pytest_linearity.numerics.measurement.schedule import (
-    Logits,
     Progress,
     Wanted,
     evaluation_bytes,
@@ -30,148 +39,164 @@ from pytest_linearity.numerics.measurement.schedule import (
     grouped,
     portions,
 )
+from pytest_linearity.numerics.measurement.setup import Setup
 from pytest_linearity.numerics.precision import Arithmetic
 
 
+@dataclass(frozen=True)
 class Pass:
-    """Evaluations in one arithmetic."""
+    """One pass: what it finds out, and where the figures go."""
 
-    def __init__(
-        self,
-        model: nn.Module,
-        batches: Sequence[Logits],
-        directions: Directions,
-        arithmetic: Arithmetic,
-        known: Calibration,
-        figures: PairStore,
-        progress: Progress | None,
-        layers: LayerFigures | None = None,
-        engine: Engine | None = None,
-        journal: Rounds | None = None,
-    ) -> None:
-        """Nothing runs yet; results go into `figures` and, of hidden states, `layers`."""
-        self._model = model
-        self._directions = directions
-        self._arithmetic = arithmetic
-        self._known = known
-        self._figures = figures
-        self._progress = progress
-        self._layers = layers
-        self._engine = engine or Alone()
-        self._journal = journal
-        self.evaluations = 0
-        """How many evaluations of one batch each have run."""
-        self._budget = schedule.MEMORY_BUDGET // self._engine.members
-        self._share_trunk = known.share_trunk
-        self._use(batches)
+    setup: Setup
+    """What is measured."""
+    calibration: Calibration
+    """What is known of the model."""
+    arithmetic: Arithmetic
+    """In which evaluations are computed."""
+    wanted: Wanted
+    """What is to be found out."""
+    figures: PairStore
+    """Takes the figures of the logits, and gives derivatives that an earlier pass has taken."""
+    layers: LayerFigures | None
+    """The same for hidden states; None if nobody asks for them."""
 
-    def _use(self, batches: Sequence[Logits]) -> None:
-        """Take these batches, prompts whole where their prefix cannot be shared."""
-        self._batches = [in_use(run) for run in batches]
-        taps = self._layers.taps if self._layers else None
-        self._runs = [taps.tapped(run) for run in self._batches] if taps else self._batches
-        self._tails = {
-            batch: Tail(run.needed, self._known.tail)
-            for batch, run in enumerate(self._batches)
-            if self._known.tail and hasattr(run, "needed")
-        }
+    def run(self, progress: Progress | None) -> int:
+        """Measure, round by round; rounds that are journaled are not measured again.
 
-    def run(self, wanted: Wanted) -> None:
-        """Measure."""
-        rounds = list(self._rounds(wanted))
-        for place, (batches, ks) in enumerate(rounds):
-            progress = _Counter(self._progress, self._model, place, len(rounds))
-            known = self._journal is not None and self._journal.recall(batches, ks, wanted)
-            while not known:
-                try:
-                    self._run_round(batches, ks, wanted, progress)
-                    break
-                except Exception as error:
-                    if not self._shares_less(error):
-                        raise
-            if self._journal is not None and not known:
-                self._journal.note(batches, ks, wanted)
-            progress.finish()
+        Args:
+            progress: Told (done, total) as parameters are served.
 
-    def _shares_less(self, error: Exception) -> bool:
-        """Share less from now on, if that may help against an error.
-
-        What calibration saw on one prompt need not hold for all of them.
+        Returns:
+            How many evaluations of one batch each have run.
         """
-        if isinstance(error, (TrunkMismatch, TailMismatch)) and (self._share_trunk or self._tails):
-            self._share_trunk = False
-            self._tails = {}
+        journal = self._journal()
+        common = _Common(self.setup, self.calibration, self.layers)
+        evaluations = 0
+        rounds = list(self._rounds(common.batches))
+        for place, (batches, ks) in enumerate(rounds):
+            counter = _Counter(progress, self.setup.model, place, len(rounds))
+            if journal is None or not journal.recall(batches, ks, self.wanted):
+                evaluations += self.run_round(batches, ks, common, counter.served)
+                if journal is not None:
+                    journal.note(batches, ks, self.wanted)
+            counter.finish()
+        return evaluations
+
+    def run_round(
+        self,
+        batches: Sequence[int],
+        ks: Sequence[int],
+        common: _Common,
+        served: Callable[[str], None],
+    ) -> int:
+        """Run the evaluations of some batches along some directions, sharing less if need be.
+
+        Returns:
+            How many evaluations have run, those of failed attempts included.
+        """
+        evaluations = [e for batch in batches for e in evaluations_of(batch, ks, self.wanted)]
+        attempts = 0
+        while True:
+            attempts += 1
+            job = Job(
+                self.setup.model,
+                common.runs,
+                self.setup.directions,
+                self.setup.directions.count,
+                self.arithmetic,
+                share_primals=self.calibration.share_primals,
+                share_trunk=common.trunk,
+                tails=common.tails,
+                evaluations=evaluations,
+                sink=partial(
+                    Reduction,
+                    self.wanted,
+                    self.figures,
+                    self.layers,
+                    common.batches,
+                    selects=self.calibration.selects,
+                    has_tail=bool(common.tails),
+                ),
+                served=served,
+            )
+            try:
+                self.setup.engine.run(job)
+            except Exception as error:
+                if not common.shrink(error):
+                    raise
+            else:
+                return attempts * len(evaluations)
+
+    def _journal(self) -> Rounds | None:
+        if self.setup.journal is None:
+            return None
+        dtype, device = self.arithmetic.dtype, self.arithmetic.device
+        return Rounds(self.setup.journal, self.figures, self.layers, dtype, device)
+
+    def _rounds(self, batches: Sequence[Logits]) -> Iterator[tuple[list[int], list[int]]]:
+        """Which batches and directions advance together, within the memory budget."""
+        budget = schedule.MEMORY_BUDGET // self.setup.engine.members
+        per_direction = self.wanted.per_direction
+        directions = [list(self.wanted.directions)]
+        if self.setup.journal is not None:
+            directions = list(portions(self.wanted.directions, per_direction))
+        for ks in directions:
+            sizes = [self._evaluation_bytes(run, len(ks), budget) for run in batches]
+            yield from grouped(sizes, ks, per_direction, budget)
+
+    def _evaluation_bytes(self, run: Logits, directions: int, budget: int) -> int:
+        """What one suspended evaluation holds: around the widest layer, a few tensors."""
+        tokens = token_count(run)
+        if tokens is None:
+            # Nothing is known of this batch, so it goes alone.
+            return budget // (2 + directions * 2)
+        return evaluation_bytes(tokens, self.calibration.widest, self.arithmetic.dtype)
+
+
+class _Common:
+    """What the evaluations of a pass have in common.
+
+    What calibration saw on one prompt need not hold for all of them: this only ever shrinks.
+    """
+
+    def __init__(self, setup: Setup, calibration: Calibration, layers: LayerFigures | None) -> None:
+        """As much as calibration allows."""
+        self._taps = layers.taps if layers else None
+        self._sites = calibration.tail
+        self.trunk = calibration.share_trunk
+        """Whether what runs before the first perturbed parameter runs once."""
+        self.batches: Sequence[Logits] = ()
+        """The batches, prompts whole where their prefix cannot be shared."""
+        self.runs: Sequence[Logits] = ()
+        """The same, with hidden states beside the logits if they are asked for."""
+        self.tails: Mapping[int, Tail] = {}
+        """By batch, the rows that linear layers may leave out."""
+        self._use(setup.batches)
+
+    def shrink(self, error: Exception) -> bool:
+        """Have less in common from now on; False where that cannot help against an error."""
+        if isinstance(error, (TrunkMismatch, TailMismatch)) and (self.trunk or self.tails):
+            self.trunk = False
+            self._sites = frozenset()
+            self._use(self.batches)
             return True
         if isinstance(error, (LinearityError, MemoryError, torch.OutOfMemoryError)):
             return False
-        prefix = next(filter(None, map(prefix_of, self._batches)), None)
+        prefix = next(filter(None, map(prefix_of, self.batches)), None)
         if prefix is None:
             return False
         prefix.skipped = failure(error)
-        self._use(self._batches)
+        self._use(self.batches)
         return True
 
-    def _run_round(
-        self, batches: Sequence[int], ks: Sequence[int], wanted: Wanted, progress: _Counter
-    ) -> None:
-        h = self._known.step if wanted.derivatives else None
-        reduction = partial(
-            Reduction,
-            self._figures,
-            wanted.radii,
-            derivatives=wanted.derivatives,
-            difference=h,
-            curvature=wanted.curvature,
-            selects=self._known.selects,
-            real=self._real,
-            has_tail=bool(self._tails),
-            layers=self._layers,
-        )
-        evaluations = [
-            evaluation for batch in batches for evaluation in evaluations_of(batch, ks, wanted, h)
-        ]
-        self.evaluations += len(evaluations)
-        self._engine.run(
-            Job(
-                self._model,
-                self._runs,
-                self._directions,
-                self._directions.count,
-                self._arithmetic,
-                share_primals=self._known.share_primals,
-                share_trunk=self._share_trunk,
-                tails=self._tails,
-                evaluations=evaluations,
-                sink=reduction,
-                served=progress.served,
-            )
-        )
-
-    def _real(self, batch: int) -> Tensor | None:
-        return getattr(self._batches[batch], "real", None)
-
-    def _rounds(self, wanted: Wanted) -> Iterator[tuple[list[int], list[int]]]:
-        """Which batches and directions advance together, within the memory budget."""
-        per_direction = wanted.per_direction
-        if self._journal is None:
-            yield from self._rounds_of(list(wanted.directions), per_direction)
-            return
-        for ks in portions(wanted.directions, per_direction):
-            yield from self._rounds_of(ks, per_direction)
-
-    def _rounds_of(
-        self, ks: list[int], per_direction: int
-    ) -> Iterator[tuple[list[int], list[int]]]:
-        sizes = [self._evaluation_bytes(batch, len(ks)) for batch in range(len(self._batches))]
-        return grouped(sizes, ks, per_direction, self._budget)
-
-    def _evaluation_bytes(self, batch: int, directions: int) -> int:
-        """What one suspended evaluation holds: around the widest layer, a few tensors."""
-        tokens = getattr(self._batches[batch], "tokens", None)
-        if not isinstance(tokens, int):
-            # Nothing is known of this batch, so it goes alone.
-            return self._budget // (2 + directions * 2)
-        return evaluation_bytes(tokens, self._known.widest, self._arithmetic.dtype)
+    def _use(self, batches: Sequence[Logits]) -> None:
+        self.batches = [in_use(run) for run in batches]
+        self.runs = [self._taps.tapped(run) for run in self.batches] if self._taps else self.batches
+        self.tails = {
+            batch: Tail(needed, self._sites)
+            for batch, run in enumerate(self.batches)
+            if self._sites and (needed := needed_tokens(run)) is not None
+        }
 
 
 class _Counter:

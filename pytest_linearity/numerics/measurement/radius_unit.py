@@ -22,14 +22,14 @@ def absolute_radii(radii: Sequence[float], unit: str, norm: float) -> list[float
     Raises:
         ConfigError: If a step has no length, or none that a float can hold.
     """
-    found = [absolute_radius(radius, unit, norm) for radius in radii]
-    for radius, step in zip(radii, found, strict=True):
+    steps = [absolute_radius(radius, unit, norm) for radius in radii]
+    for radius, step in zip(radii, steps, strict=True):
         if not isfinite(step) or step <= 0:
             raise ConfigError(
                 f"radius_unit: relative: {radius} of the norm {norm:g} of the parameters in scope "
                 "is no step: give absolute radii"
             )
-    return found
+    return steps
 
 
 def absolute_radius(radius: float, unit: str, norm: float) -> float:

@@ -1,8 +1,13 @@
-"""What evaluations give, reduced to figures as soon as all it takes is there."""
+"""What evaluations give, reduced to figures as soon as all it takes is there.
+
+Logits of a vocabulary are large and figures are numbers, so that nothing may be kept for longer
+than it is needed: a step's logits until its baseline and its derivative are there, a baseline
+until its round is done, a derivative for the passes to come.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -13,13 +18,14 @@ from pytest_linearity.numerics.derivatives import (
     extrapolate,
     extrapolate_second,
     second_derivative,
-    steps,
 )
 from pytest_linearity.numerics.lockstep.dual import unpack_dual
 from pytest_linearity.numerics.lockstep.evaluation import PREFIX, Evaluation
+from pytest_linearity.numerics.lockstep.logits import Logits, real_tokens
 from pytest_linearity.numerics.lockstep.tail import TailMismatch
 from pytest_linearity.numerics.measurement.figures import PairStore
 from pytest_linearity.numerics.measurement.layers import LayerFigures
+from pytest_linearity.numerics.measurement.schedule import Wanted
 from pytest_linearity.numerics.routing import Selections, flips
 
 Pair = tuple[int, int]
@@ -27,47 +33,43 @@ Pair = tuple[int, int]
 
 
 class Reduction:
-    """Takes evaluations in as they end, in any order, and keeps no more of them than it must."""
+    """Takes evaluations in as they end, in any order, and keeps no more of them than it must.
+
+    It is the sink of a `Job`. For a pair (batch, direction) it holds Jδ against the change of
+    every step; for that, Jδ comes from a JVP, is extrapolated from central differences, or lies in
+    `figures` from an earlier pass. All logits are float Tensors [prompts, V] on the device of the
+    evaluations; changes are taken in float64.
+    """
 
     def __init__(
         self,
+        wanted: Wanted,
         figures: PairStore,
-        radii: Sequence[float],
-        *,
-        derivatives: bool,
-        difference: float | None,
-        curvature: float | None,
-        selects: bool,
-        real: Callable[[int], Tensor | None],
-        has_tail: bool,
         layers: LayerFigures | None,
+        batches: Sequence[Logits],
+        *,
+        selects: bool,
+        has_tail: bool,
     ) -> None:
-        """Nothing has been taken in yet.
+        """Reduce the evaluations of a pass, or of a round of it.
 
         Args:
-            figures: Where figures go.
-            radii: The steps that are radii.
-            derivatives: Whether derivatives are among what is taken in; else they are known.
-            difference: Largest step of the central differences that derivatives come from; None
-                where they come from forward mode.
-            curvature: Step of the JVPs that the second derivative comes from; None for none.
-            selects: Whether the forward makes discrete choices.
-            real: A batch's tokens that are not padding; see `passes.Logits`.
-            has_tail: Whether rows were left out.
+            wanted: What the pass is to find out.
+            figures: Takes figures and derivatives; has the derivatives if `wanted` has not.
             layers: Where figures of hidden states go, if there are any beside the logits.
+            batches: The calls of all batches.
+            selects: Whether the forward makes discrete choices.
+            has_tail: Whether rows were left out.
         """
+        self._wanted = wanted
         self._figures = figures
-        self._radii = frozenset(radii)
-        self._derivatives = derivatives
-        self._difference = difference
-        self._differences = frozenset(() if difference is None else steps(difference))
-        self._curvature = curvature
-        self._selects = selects
-        self._real = real
-        self._has_tail = has_tail
         self._layers = layers
+        self._batches = batches
+        self._selects = selects
+        self._has_tail = has_tail
+        self._differences = frozenset(wanted.differences)
         self._baselines: dict[int, Tensor] = {}
-        self._found: set[Pair] = set()
+        self._with_derivative: set[Pair] = set()
         self._values: dict[Pair, dict[float, Tensor]] = {}
         self._tangents: dict[Pair, dict[float, Tensor]] = {}
         self._early: list[tuple[Evaluation, Tensor]] = []
@@ -115,33 +117,35 @@ class Reduction:
             return
         tangents = self._tangents.setdefault(pair, {})
         tangents[evaluation.step] = self._parts(tangent)[0]
-        if len(tangents) == 2 and self._curvature is not None:
-            second = second_derivative(tangents, self._curvature)
+        if len(tangents) == 2 and self._wanted.curvature is not None:
+            second = second_derivative(tangents, self._wanted.curvature)
             self._figures.second_derivatives[pair] = second
             del self._tangents[pair]
 
     def _extrapolate(self, pair: Pair) -> None:
         """Take derivatives from differences, once all of them are there."""
         values, baseline = self._values[pair], self._baselines.get(pair[0])
-        if baseline is None or self._difference is None or len(values) < len(self._differences):
+        h = self._wanted.difference
+        if baseline is None or h is None or len(values) < len(self._differences):
             return
-        self._set_derivative(pair, extrapolate(values, self._difference)[0])
-        second = extrapolate_second(values, baseline, self._difference)
+        self._set_derivative(pair, extrapolate(values, h)[0])
+        second = extrapolate_second(values, baseline, h)
         self._figures.second_derivatives[pair] = self._parts(second)[0]
         del self._values[pair]
 
     def _set_derivative(self, pair: Pair, derivative: Tensor) -> None:
-        self._found.add(pair)
+        self._with_derivative.add(pair)
         self._figures.derivatives[pair], *hidden = self._parts(derivative)
         if self._layers is not None:
             self._layers.derivatives[pair] = hidden
 
     def _reduce(self, evaluation: Evaluation, output: Tensor) -> bool:
         """Reduce what one step gives; False while something is missing."""
-        if evaluation.step not in self._radii:
+        if evaluation.step not in self._wanted.radii:
             return True
         baseline = self._baselines.get(evaluation.batch)
-        if baseline is None or (self._derivatives and _pair(evaluation) not in self._found):
+        waits = self._wanted.derivatives and _pair(evaluation) not in self._with_derivative
+        if baseline is None or waits:
             return False
         change, *hidden = self._parts(output.double() - baseline.double())
         self._figures.add(evaluation, change, self._parts(baseline)[0])
@@ -154,7 +158,7 @@ class Reduction:
         if self._selects:
             ours = self._selections[Evaluation(evaluation.batch)]
             theirs = self._selections.pop(evaluation)
-            count = flips(ours, theirs, self._real(evaluation.batch))
+            count = flips(ours, theirs, real_tokens(self._batches[evaluation.batch]))
             # What a shared prefix chooses, every prompt would have chosen on its own.
             prefix = self._selections.get(replace(evaluation, batch=PREFIX))
             if prefix is not None:

@@ -1,4 +1,8 @@
-"""Where between two tested radii a model stops complying, by bisection."""
+"""Where between two tested radii a model stops complying, by bisection.
+
+A radius costs a baseline and an evaluation per direction, as derivatives are there; each halves
+what is left between the two ends on a logarithmic scale.
+"""
 
 from __future__ import annotations
 

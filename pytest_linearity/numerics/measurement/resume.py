@@ -1,4 +1,8 @@
-"""What a journal keeps of a measurement: its calibration, and every round of its passes."""
+"""What a journal keeps of a measurement: its calibration, and every round of its passes.
+
+A run that was killed is done again by the same steps; what the journal has of them is taken from
+there instead of being measured, down to the derivatives that later passes need.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +34,7 @@ class Journal(Protocol):
 
 
 class Rounds:
-    """The rounds of all passes in one arithmetic."""
+    """The journal's entries of rounds in one arithmetic, one for each direction of a round."""
 
     def __init__(
         self,
@@ -52,10 +56,10 @@ class Rounds:
         Then all of it is to be measured: figures depend in their last digits on which directions
         advance together.
         """
-        found = [self._journal.get(self._key(batches, k, wanted)) for k in ks]
-        if any(entry is None for entry in found):
+        entries = [self._journal.get(self._key(batches, k, wanted)) for k in ks]
+        if any(entry is None for entry in entries):
             return False
-        for entry in found:
+        for entry in entries:
             for store, one in zip(self._stores, entry, strict=True):
                 store.take_over(one, self._device)
         return True
@@ -68,11 +72,11 @@ class Rounds:
         """
         for k in ks:
             pairs = Pairs(wanted.radii, [k], batches)
-            found: list[dict[str, Any]] = [store.found(pairs) for store in self._stores]
+            entry: list[dict[str, Any]] = [store.found(pairs) for store in self._stores]
             if wanted.derivatives or wanted.curvature is not None:
-                for one, store in zip(found, self._stores, strict=True):
+                for one, store in zip(entry, self._stores, strict=True):
                     one.update(store.vectors(pairs))
-            self._journal.put(self._key(batches, k, wanted), found)
+            self._journal.put(self._key(batches, k, wanted), entry)
 
     def _key(self, batches: Sequence[int], k: int, wanted: Wanted) -> dict[str, Any]:
         return {
@@ -91,16 +95,16 @@ def calibrated(journal: Journal | None, calibrate: Callable[[], Calibration]) ->
         LinearityError: If the model cannot be measured, or the journal not be written.
     """
     key = {"name": "calibration"}
-    found = None if journal is None else journal.get(key)
-    if found is None:
-        known = calibrate()
-        found = {field.name: getattr(known, field.name) for field in fields(known)}
-        found["tail"] = sorted(tuple(site) for site in known.tail)
+    facts = None if journal is None else journal.get(key)
+    if facts is None:
+        calibration = calibrate()
+        facts = {field.name: getattr(calibration, field.name) for field in fields(calibration)}
+        facts["tail"] = sorted(tuple(site) for site in calibration.tail)
         if journal is not None:
-            journal.put(key, found)
-    return dict(found)
+            journal.put(key, facts)
+    return dict(facts)
 
 
-def calibration_of(found: dict[str, Any]) -> Calibration:
+def calibration_of(facts: dict[str, Any]) -> Calibration:
     """What `calibrated` made plain."""
-    return Calibration(**{**found, "tail": frozenset(Site(*site) for site in found["tail"])})
+    return Calibration(**{**facts, "tail": frozenset(Site(*site) for site in facts["tail"])})

@@ -1,4 +1,8 @@
-"""All passes of one measurement: which radius gets which arithmetic, and the figures so far."""
+"""A measurement under way: which radius gets which arithmetic, and the figures so far.
+
+With precision `auto` a radius is measured in float32 where calibration expects rounding not to
+matter, and again in float64 where the figures show that it did.
+"""
 
 from __future__ import annotations
 
@@ -6,56 +10,34 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pytest_linearity.numerics.calibration.calibration import Calibration, carries
-from pytest_linearity.numerics.derivatives import dual_step
-from pytest_linearity.numerics.directions.directions import Directions
 from pytest_linearity.numerics.directions.kinds import rows_by_kind
 from pytest_linearity.numerics.measurement.figures import PairStore
 from pytest_linearity.numerics.measurement.gather import gather
-from pytest_linearity.numerics.measurement.jobs import Engine
 from pytest_linearity.numerics.measurement.layers import LayerFigures
 from pytest_linearity.numerics.measurement.limits import Limits, undecided
 from pytest_linearity.numerics.measurement.passes import Pass
-from pytest_linearity.numerics.measurement.resume import Journal, Rounds
-from pytest_linearity.numerics.measurement.schedule import Logits, Progress, Wanted
-from pytest_linearity.numerics.metrics.metric import Metric
+from pytest_linearity.numerics.measurement.schedule import Progress, Wanted, passes_of
+from pytest_linearity.numerics.measurement.setup import Setup
 from pytest_linearity.numerics.metrics.values import MetricValues
-from pytest_linearity.numerics.precision import Arithmetic, arithmetic_for
-from pytest_linearity.numerics.ranks import ProcessGroup, SingleProcess, shard
+from pytest_linearity.numerics.precision import arithmetic_for
+from pytest_linearity.numerics.ranks import shard
 
 
 class RunningMeasurement:
     """Passes over the parameters, and the figures they have given so far."""
 
-    def __init__(
-        self,
-        model: nn.Module,
-        batches: Sequence[Logits],
-        directions: Directions,
-        known: Calibration,
-        device: torch.device,
-        precision: str,
-        layers: LayerFigures | None,
-        metrics: Sequence[Metric] = (),
-        engine: Engine | None = None,
-        group: ProcessGroup | None = None,
-        journal: Journal | None = None,
-    ) -> None:
-        """Nothing runs yet; `known` is what calibration found, the rest is as for `measure`."""
-        self._model = model
-        self._batches = batches
-        self._directions = directions
-        self._known = known
-        self._exact = arithmetic_for(model, "float64", device)
-        self._coarse = arithmetic_for(model, "float32", device)
-        self._precision = precision
-        self._layers = layers
-        self._engine = engine
-        self._group = group or SingleProcess()
-        self._journal = journal
-        self.figures = PairStore(len(batches), metrics, known.noise_floor)
+    def __init__(self, setup: Setup, calibration: Calibration) -> None:
+        """A measurement of which no pass has run, and what is known of its model."""
+        self.setup = setup
+        self.calibration = calibration
+        self._exact = arithmetic_for(setup.model, "float64", setup.device)
+        self._coarse = arithmetic_for(setup.model, "float32", setup.device)
+        self.layers = LayerFigures(setup.taps, len(setup.batches)) if setup.taps else None
+        """Those of hidden states, if they are asked for."""
+        self.figures = PairStore(len(setup.batches), setup.metrics, calibration.noise_floor)
         """The figures of all pairs."""
         self.dtypes: dict[float, torch.dtype] = {}
         """The arithmetic in which each radius was measured."""
@@ -65,7 +47,7 @@ class RunningMeasurement:
     @property
     def kinds(self) -> tuple[str, ...]:
         """The kind of each direction that has been measured."""
-        return tuple(self._directions.kinds[k] for k in self.figures.directions)
+        return tuple(self.setup.directions.kinds[k] for k in self.figures.directions)
 
     def measure(
         self,
@@ -84,15 +66,22 @@ class RunningMeasurement:
             progress: Told (done, total) as parameters are served.
         """
         self.figures.directions = sorted({*self.figures.directions, *directions})
-        plan = self._plan(tuple(sorted(directions)), radii, second_order)
-        for place, (arithmetic, wanted) in enumerate(plan):
-            self._pass(arithmetic, wanted, share_of(progress, place, len(plan)))
+        coarse = [radius for radius in radii if self._is_coarse(radius)]
+        passes = passes_of(
+            directions,
+            radii,
+            coarse,
+            second_order=second_order,
+            difference=self.calibration.step,
+        )
+        for place, wanted in enumerate(passes):
+            self._pass(wanted, share_of(progress, place, len(passes)))
 
     def add(self, radius: float, limits: Limits) -> None:
         """Measure one more radius with the derivatives that are there."""
-        arithmetic = self._coarse if self._is_coarse(radius) else self._exact
-        measured = tuple(self.figures.directions)
-        self._pass(arithmetic, Wanted(measured, (radius,), derivatives=False), None)
+        directions = tuple(self.figures.directions)
+        exact = not self._is_coarse(radius)
+        self._pass(Wanted(exact, directions, (radius,), derivatives=False), None)
         self.settle(limits)
 
     def settle(self, limits: Limits | None) -> None:
@@ -102,68 +91,37 @@ class RunningMeasurement:
             for radius, dtype in self.dtypes.items()
             if dtype == torch.float32 and self._undecided(radius, limits)
         )
-        if again and self._precision == "auto":
-            measured = tuple(self.figures.directions)
-            self._pass(self._exact, Wanted(measured, again, derivatives=True), None)
+        if again and self.setup.precision == "auto":
+            directions, h = tuple(self.figures.directions), self.calibration.step
+            self._pass(Wanted(True, directions, again, derivatives=True, difference=h), None)
 
-    def _plan(
-        self, ks: tuple[int, ...], radii: Sequence[float], second_order: bool
-    ) -> list[tuple[Arithmetic, Wanted]]:
-        coarse = tuple(radius for radius in radii if self._is_coarse(radius))
-        exact = tuple(radius for radius in radii if radius not in coarse)
-        # Central differences give second derivatives by the way.
-        by_duals = second_order and self._known.step is None
-        h = dual_step(min(radii)) if by_duals else None
-        plan = []
-        if exact or self._known.step is not None:
-            plan.append((self._exact, Wanted(ks, exact, derivatives=True, curvature=h)))
-        if coarse:
-            plan.append((self._coarse, Wanted(ks, coarse, derivatives=not plan)))
-        if by_duals and not exact:
-            plan.append((self._exact, Wanted(ks, (), derivatives=False, curvature=h)))
-        return plan
-
-    def _pass(self, arithmetic: Arithmetic, wanted: Wanted, progress: Progress | None) -> None:
-        dtype, device = arithmetic.dtype, arithmetic.device
-        stores = self.figures, self._layers
-        rounds = None
-        if self._journal is not None:
-            rounds = Rounds(self._journal, *stores, dtype, device)
-        one = Pass(
-            self._model,
-            self._batches,
-            self._directions,
-            arithmetic,
-            self._known,
-            self.figures,
-            progress,
-            self._layers,
-            self._engine,
-            rounds,
-        )
-        mine = replace(wanted, directions=shard(self._group, wanted.directions))
-
-        def part() -> int:
-            if mine.directions:
-                one.run(mine)
-            return one.evaluations
-
+    def _pass(self, wanted: Wanted, progress: Progress | None) -> None:
+        """Run one pass on all ranks; afterwards each has the figures of all of them."""
+        setup, stores = self.setup, (self.figures, self.layers)
+        arithmetic = self._exact if wanted.exact else self._coarse
+        mine = replace(wanted, directions=shard(setup.group, wanted.directions))
+        ours = Pass(setup, self.calibration, arithmetic, mine, *stores)
         self.evaluations += gather(
-            self._group, part, *stores, wanted.radii, mine.directions, device
+            setup.group,
+            lambda: ours.run(progress) if mine.directions else 0,
+            *stores,
+            wanted.radii,
+            mine.directions,
+            setup.device,
         )
-        self.dtypes.update(dict.fromkeys(wanted.radii, dtype))
+        self.dtypes.update(dict.fromkeys(wanted.radii, arithmetic.dtype))
 
     def _is_coarse(self, radius: float) -> bool:
         if radius in self.dtypes:  # along other directions: one radius, one arithmetic
             return self.dtypes[radius] == torch.float32
-        if self._exact == self._coarse or self._precision == "float64":
+        if self._exact == self._coarse or self.setup.precision == "float64":
             return False
-        return self._precision == "float32" or self._known.float32_carries(radius)
+        return self.setup.precision == "float32" or self.calibration.float32_carries(radius)
 
     def _undecided(self, radius: float, limits: Limits | None) -> bool:
         error = self.figures.stack("relative_error", radius)
         cosine = self.figures.stack("cosine_similarity", radius)
-        floor = self._known.noise_floor(self.figures.stack("change", radius), torch.float32)
+        floor = self.calibration.noise_floor(self.figures.stack("change", radius), torch.float32)
         metrics = self.figures.of_metrics(radius)
         return any(
             _leaves_open(error[k], cosine[k], floor[k], limits, [m.at(k) for m in metrics])

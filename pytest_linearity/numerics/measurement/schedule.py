@@ -1,24 +1,18 @@
-"""Which evaluations a pass takes, and which of them advance together within the memory there is."""
+"""Which passes a measurement takes, which evaluations a pass, and which of them advance together.
+
+The forecast of `pytest-linearity plan` counts by the same functions.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 import torch
-from torch import Tensor
 
-from pytest_linearity.numerics.derivatives import steps
+from pytest_linearity.numerics.derivatives import dual_step, steps
 from pytest_linearity.numerics.lockstep.evaluation import Evaluation
-
-Logits: TypeAlias = Callable[[], Tensor]
-"""Runs the model on one batch and returns its last-token logits, Tensor [prompts, V]. It may have
-an attribute `tokens`, how many tokens the batch has, padding included, by which memory is planned;
-`real`, a bool Tensor [tokens] that is False at padding; `needed`, a bool Tensor [tokens] that
-is True at the tokens whose logits it returns; and, where a prefix that all batches share is left to
-an evaluation of its own, that `prefix` (see `lockstep.prefix`) and the call without, `plain`."""
-
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Told (done, total)."""
@@ -30,21 +24,78 @@ MEMORY_BUDGET = 4 << 30
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a pass is to find out."""
+    """What a pass is to find out, of every batch and along every one of its directions.
 
+    The true change f(θ* + rδ) − f(θ*) at each radius takes an evaluation, Jδ a JVP (or as many
+    evaluations as `derivatives.steps` has steps) and f''[δ, δ] two JVPs. What makes two passes of
+    one is the arithmetic, in which all evaluations of a pass are computed.
+    """
+
+    exact: bool
+    """Whether in float64; in float32 otherwise, or wider if the model is."""
     directions: tuple[int, ...]
     """Along which directions, ascending."""
     radii: tuple[float, ...]
     """Where the true change is measured."""
     derivatives: bool
-    """Whether Jδ is; without, it must be known."""
+    """Whether Jδ is; without, an earlier pass must have taken it."""
+    difference: float | None = None
+    """Largest step of the central differences that Jδ comes from; None for forward mode."""
     curvature: float | None = None
     """The step at which f''[δ, δ] is taken from two JVPs; None for none."""
 
     @property
+    def duals(self) -> int:
+        """JVPs per direction and batch in forward mode."""
+        return self.derivatives + (2 if self.curvature is not None else 0)
+
+    @property
     def per_direction(self) -> int:
         """Evaluations per direction and batch, but for those of central differences."""
-        return len(self.radii) + self.derivatives + (2 if self.curvature is not None else 0)
+        return len(self.radii) + self.duals
+
+    @property
+    def differences(self) -> tuple[float, ...]:
+        """The steps along a direction whose evaluations give Jδ; none in forward mode."""
+        if self.difference is None or not self.derivatives:
+            return ()
+        return steps(self.difference)
+
+
+def passes_of(
+    directions: Sequence[int],
+    radii: Sequence[float],
+    coarse: Container[float],
+    *,
+    second_order: bool = False,
+    difference: float | None = None,
+) -> list[Wanted]:
+    """The passes that measure some directions for the first time, in their order.
+
+    Derivatives are taken once, in the first and most exact pass: those in float64 serve float32
+    radii, too, and central differences and second derivatives need it. A pass in float64 that no
+    radius asks for is made for the latter two alone.
+
+    Args:
+        directions: Along which directions.
+        radii: Where the true change is measured.
+        coarse: Those that are measured in float32.
+        second_order: Whether f''[δ, δ] is taken.
+        difference: Largest step of central differences where forward mode does not work. They give
+            second derivatives by the way.
+    """
+    ks = tuple(sorted(directions))
+    narrow = tuple(radius for radius in radii if radius in coarse)
+    wide = tuple(radius for radius in radii if radius not in coarse)
+    h = dual_step(min(radii)) if second_order and difference is None else None
+    passes = []
+    if wide or difference is not None:
+        passes.append(Wanted(True, ks, wide, True, difference, h))
+    if narrow:
+        passes.append(Wanted(False, ks, narrow, derivatives=not passes))
+    if h is not None and not wide:
+        passes.append(Wanted(True, ks, (), derivatives=False, curvature=h))
+    return passes
 
 
 def evaluation_bytes(tokens: int, widest: int, dtype: torch.dtype) -> int:
@@ -91,14 +142,12 @@ def grouped(
         yield group, ks
 
 
-def evaluations_of(
-    batch: int, ks: Sequence[int], wanted: Wanted, h: float | None
-) -> Iterator[Evaluation]:
+def evaluations_of(batch: int, ks: Sequence[int], wanted: Wanted) -> Iterator[Evaluation]:
     """One baseline, and for each direction its derivatives and its steps."""
-    at = sorted({*wanted.radii, *(steps(h) if h is not None else ())})
+    at = sorted({*wanted.radii, *wanted.differences})
     yield Evaluation(batch)
     for k in ks:
-        if wanted.derivatives and h is None:
+        if wanted.derivatives and wanted.difference is None:
             yield Evaluation(batch, k)
         if wanted.curvature is not None:
             yield from (Evaluation(batch, k, s * wanted.curvature, dual=True) for s in (1, -1))

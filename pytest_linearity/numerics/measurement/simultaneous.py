@@ -21,6 +21,7 @@ from torch.overrides import TorchFunctionMode
 
 from pytest_linearity.numerics.directions.source import JointDirections
 from pytest_linearity.numerics.lockstep.evaluation import PREFIX, Evaluation
+from pytest_linearity.numerics.lockstep.logits import Logits
 from pytest_linearity.numerics.lockstep.prefix import PrefixMismatch
 from pytest_linearity.numerics.lockstep.scheduler import Lockstep
 from pytest_linearity.numerics.lockstep.tail import Tail, TailMismatch
@@ -193,7 +194,7 @@ class _JointRun:
         """Number them; a batch of several jobs is one, and so is its baseline."""
         self._jobs = jobs
         self._sinks = [job.sink() for job in jobs]
-        self.logits: list[Callable[[], Tensor]] = []
+        self.logits: list[Logits] = []
         self.directions = JointDirections(
             [job.directions for job in jobs], [job.count for job in jobs]
         )
@@ -232,23 +233,23 @@ class _JointRun:
 
     def tails(self) -> dict[int, Tail]:
         """What linear layers may leave out, by batch: what all who use it would."""
-        found: dict[int, Tail] = {}
+        common_tails: dict[int, Tail] = {}
         for batch in range(len(self.logits)):
             tails = list(self._tails_of(batch))
             if all(tail is not None for tail in tails):
                 first, *others = [tail for tail in tails if tail is not None]
                 common = first.sites.intersection(*(tail.sites for tail in others))
-                found[batch] = replace(first, sites=common)
-        return found
+                common_tails[batch] = replace(first, sites=common)
+        return common_tails
 
     def _tails_of(self, batch: int) -> Iterator[Tail | None]:
         for job, batches in zip(self._jobs, self._batches, strict=True):
             if batch in batches:
                 yield job.tails.get(batches.index(batch))
 
-    def _batch(self, run: Callable[[], Tensor]) -> int:
-        for number, known in enumerate(self.logits):
-            if known is run:
+    def _batch(self, run: Logits) -> int:
+        for number, other in enumerate(self.logits):
+            if other is run:
                 return number
         self.logits.append(run)
         return len(self.logits) - 1

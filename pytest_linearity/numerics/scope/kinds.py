@@ -36,17 +36,17 @@ def parameters_by_kind(model: nn.Module, structure: Structure) -> dict[str, set[
     modules = dict(_text_modules(model, structure))
     kinds = _named(modules, structure)
     _complete(model, structure, kinds)
-    found: dict[str, set[int]] = {kind: set() for kind in KINDS}
+    members: dict[str, set[int]] = {kind: set() for kind in KINDS}
     for name, module in modules.items():
         for key, parameter in module.named_parameters(recurse=False):
             kind = kinds[id(module)]
             if kind is None and _is_table(module, f"{name}.{key}", structure):
                 kind = "embeddings"
             if kind is not None:
-                found[kind].add(id(parameter))
+                members[kind].add(id(parameter))
             if _BIAS.search(key) and kind != "embeddings":
-                found["biases"].add(id(parameter))
-    return found
+                members["biases"].add(id(parameter))
+    return members
 
 
 def _text_modules(model: nn.Module, structure: Structure) -> Iterator[tuple[str, nn.Module]]:
@@ -99,16 +99,16 @@ def _complete(model: nn.Module, structure: Structure, kinds: dict[int, str | Non
     """Where only one of the two halves of a block has a name that tells, the rest is the other."""
     for block in structure.blocks:
         rest: list[nn.Module] = []
-        told: set[str] = set()
+        named: set[str] = set()
         for part in block:
             for name, module in model.get_submodule(part).named_modules():
                 kind = kinds.get(id(module))
                 if kind in ("attention", "mlp"):
-                    told.add(kind)
+                    named.add(kind)
                 elif kind is None and name:
                     rest.append(module)
-        if len(told) == 1:
-            other = "mlp" if "attention" in told else "attention"
+        if len(named) == 1:
+            other = "mlp" if "attention" in named else "attention"
             kinds.update((id(module), other) for module in rest)
 
 

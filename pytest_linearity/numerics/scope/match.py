@@ -1,4 +1,4 @@
-"""A scope on a model -> the parameters it holds."""
+"""Which parameters of a model a `param_scope` holds, each once, by canonical name."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ class _Matcher:
         sizes = {"full": len(self.tensors)}
         if blocks := self._structure.blocks:
             sizes[f"blocks:0-{len(blocks) - 1}"] = len(self._of_blocks(blocks))
-        sizes.update((kind, len(found)) for kind, found in self._kinds.items())
+        sizes.update((kind, len(ids)) for kind, ids in self._kinds.items())
         there = [
             f"`{name}` ({size} tensor{'s' if size > 1 else ''})"
             for name, size in sizes.items()

@@ -33,8 +33,8 @@ def _joined(rows: Sequence[tuple[str, ...]], place: int) -> list[tuple[str, ...]
         key = (*row[:place], "{}", *row[place + 1 :]) if is_number else row
         numbers.setdefault(key, []).extend([int(row[place])] if is_number else [])
     return [
-        (*key[:place], _ranges(found), *key[place + 1 :]) if found else key
-        for key, found in numbers.items()
+        (*key[:place], _ranges(values), *key[place + 1 :]) if values else key
+        for key, values in numbers.items()
     ]
 
 

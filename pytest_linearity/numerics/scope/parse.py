@@ -72,10 +72,10 @@ def _terms(text: str) -> tuple[list[str], str | None]:
     """The terms of a sum, and the regular expression at its end."""
     if text.startswith(_REGEX):
         return [], text[len(_REGEX) :]
-    found = re.search(rf"\+ *{_REGEX}", text)
-    if found is None:
+    match = re.search(rf"\+ *{_REGEX}", text)
+    if match is None:
         return _PLUS.split(text), None
-    return _PLUS.split(text[: found.start()].rstrip(" ")), text[found.end() :]
+    return _PLUS.split(text[: match.start()].rstrip(" ")), text[match.end() :]
 
 
 def _part(term: str, text: str) -> Term:

@@ -123,9 +123,9 @@ def _within(name: str, key: str) -> str:
     return f"{name}.{key}" if name else key
 
 
-def _decoder(told: str | None, embedding: str | None, stacks: list[str]) -> str:
+def _decoder(declared: str | None, embedding: str | None, stacks: list[str]) -> str:
     """What the model calls its decoder, or else the nearest with a stack around its embedding."""
-    around = [told] if told else []
+    around = [declared] if declared else []
     around += ancestors(embedding) if embedding else []
     return next((name for name in around if any(inside(s, name) for s in stacks)), "")
 
@@ -134,7 +134,7 @@ def _others(
     modules: Mapping[str, nn.Module], decoder: str, embedding: str | None
 ) -> tuple[str, ...]:
     """What lies inside the decoder and is not on the way from token ids to logits."""
-    found: list[str] = []
+    others: list[str] = []
     for name, module in modules.items():
         if name == decoder or not inside(name, decoder) or _holds(name, embedding):
             continue
@@ -142,8 +142,8 @@ def _others(
             outer = [a for a in ancestors(name) if inside(a, decoder) and a != decoder]
             # With the projections around it.
             apart = [a for a in outer if embedding is not None and not _holds(a, embedding)]
-            found.append(apart[-1] if apart else name)
-    return tuple(dict.fromkeys(found))
+            others.append(apart[-1] if apart else name)
+    return tuple(dict.fromkeys(others))
 
 
 def _holds(name: str, embedding: str | None) -> bool:

@@ -1,4 +1,7 @@
-"""The folder of a journal: one file per entry, each whole or not there at all."""
+"""A journal: rounds kept as they come, one file per entry, each whole or not there at all.
+
+What a session needs before anything is measured imports nothing heavy.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,6 @@ from pytest_linearity.errors import LinearityError
 from pytest_linearity.files import brief, read_checked, require_writable, write_checked, write_whole
 from pytest_linearity.numerics.ranks import ProcessGroup, on_all_ranks
 from pytest_linearity.run.store.identity import difference
-from pytest_linearity.run.store.packing import pack, unpack
 
 if TYPE_CHECKING:
     from pytest_linearity.config.config import Config
@@ -95,6 +97,8 @@ class JournalFolder:
 
     def get(self, key: Mapping[str, Any]) -> Any:
         """The entry of a key; None where there is none, or no longer a whole one."""
+        from pytest_linearity.run.store.packing import unpack
+
         try:
             content = self._path(key).read_bytes()
         except OSError:
@@ -115,6 +119,8 @@ class JournalFolder:
         Raises:
             LinearityError: If the entry cannot be written.
         """
+        from pytest_linearity.run.store.packing import pack
+
         write_whole(self._path(key), pack({"of": self._of, "key": dict(key), "found": found}))
 
     def _path(self, key: Mapping[str, Any]) -> Path:

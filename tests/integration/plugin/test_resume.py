@@ -31,7 +31,7 @@ class Killing:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.after = 10**9
         self.rounds: list[tuple[object, ...]] = []
-        put, run_round = JournalFolder.put, Pass._run_round
+        put, run_round = JournalFolder.put, Pass.run_round
 
         def counted_put(journal: JournalFolder, key: Any, found: Any) -> None:
             put(journal, key, found)
@@ -39,12 +39,14 @@ class Killing:
             if self.after <= 0:
                 raise Killed
 
-        def counted_round(one: Pass, batches: Any, ks: Any, *rest: Any) -> None:
-            run_round(one, batches, ks, *rest)
-            self.rounds.append((one._directions.scope, tuple(batches), tuple(ks), rest[0]))
+        def counted_round(one: Pass, batches: Any, ks: Any, *rest: Any) -> int:
+            evaluations = run_round(one, batches, ks, *rest)
+            scope = one.setup.directions.scope
+            self.rounds.append((scope, tuple(batches), tuple(ks), one.wanted))
+            return evaluations
 
         monkeypatch.setattr(JournalFolder, "put", counted_put)
-        monkeypatch.setattr(Pass, "_run_round", counted_round)
+        monkeypatch.setattr(Pass, "run_round", counted_round)
 
 
 @pytest.mark.parametrize(

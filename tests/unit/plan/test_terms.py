@@ -93,7 +93,7 @@ def test_operations_of_second_derivatives(forward: Forward, full: frozenset[str]
     """Two more dual numbers a direction, each with a primal of its own."""
     curved = replace(STAGE, curvature=True)
     every = 1 + 2 * (3 + 2) + 2 * 3 + 2 * 3
-    last = 1 + 2 * (3 + 2) + 2 * 3 + 2 * 6
+    last = 1 + 2 * (3 + 2) + 2 * 3 + 2 * (3 + 2 + 3)
     expected = 2 * (TOKENS * every * ALL_TOKENS + PROMPTS * last * LAST_TOKENS)
     assert flops(forward, full, curved, 0) == expected
 

@@ -23,7 +23,7 @@ class Update:
     label = "update of the base"
 
     def __init__(self, model: nn.Module, base: nn.Module, name: str) -> None:
-        """Nothing is read or compared yet.
+        """The difference of two models, whose parameters are compared as they are read.
 
         Args:
             model: The fine-tuned model.

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from pytest_linearity import Directions
-from pytest_linearity.numerics.lockstep import workers
+from pytest_linearity.numerics import threads as pools
 from pytest_linearity.numerics.lockstep.dual import unpack_dual
 from pytest_linearity.numerics.lockstep.evaluation import Evaluation
 from pytest_linearity.numerics.lockstep.scheduler import Lockstep
@@ -52,7 +52,7 @@ def test_every_task_is_done_once_several_at_a_time(threads: int) -> None:
 
 def test_each_has_one_processor_and_nobody_else_has_less(threads: int) -> None:
     """Otherwise every one of them would bring a team of threads to each of its products."""
-    workers._pool.cache_clear()
+    pools._pool.cache_clear()
     found: list[int] = []
 
     def task(bench: Bench) -> None:

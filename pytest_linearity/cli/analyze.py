@@ -69,7 +69,7 @@ def _analyze(options: argparse.Namespace) -> int:
     on_all_ranks(current(), "reading the config", lambda: runs.extend(_runs(options)))
     for run in runs:
         try:
-            shown = render(run.report, run.name, footer="\n".join(run.provenance()), **style())
+            shown = render(run.report, run.name, style(), footer="\n".join(run.provenance()))
         except (CheckpointError, MeasurementError, ScopeError) as error:
             if run.label is None and not isinstance(error, ScopeError):
                 raise
@@ -80,9 +80,9 @@ def _analyze(options: argparse.Namespace) -> int:
         measured.append(run.result())
         run.release()
     for series in series_of(measured):
-        sys.stdout.write(render_series(series, **style()))
+        sys.stdout.write(render_series(series, style()))
     for scopes in scopes_of(measured):
-        sys.stdout.write("\n" + render_scopes(scopes, **style()))
+        sys.stdout.write("\n" + render_scopes(scopes, style()))
     return code
 
 

@@ -50,7 +50,7 @@ def run(options: argparse.Namespace) -> int:
     limit = _limit(options.max_regression, report.config.get("max_regression"))
     regression = compare(report, baseline, limit, name=str(brief(options.baseline)))
     title = f"{brief(options.report)} against {brief(options.baseline)}"
-    sys.stdout.write(render_comparison(regression, title, **style()))
+    sys.stdout.write(render_comparison(regression, title, style()))
     sys.stdout.writelines(f" {reason}\n" for reason in regression.reasons)
     return FAILED if options.fail_on_regression and not regression.passed else FINE
 

@@ -26,11 +26,12 @@ def add_parser(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Show the list."""
+    from pytest_linearity.cli.output import style
     from pytest_linearity.numerics.metrics.registry import known_metrics
 
     shown = "".join(map(_entry, known_metrics()))
     # Formulas have letters that not every terminal has.
-    encoding = sys.stdout.encoding or "utf-8"
+    encoding = style().encoding
     sys.stdout.write(shown.encode(encoding, "replace").decode(encoding))
     return FINE
 

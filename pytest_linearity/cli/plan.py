@@ -70,7 +70,7 @@ def run(options: argparse.Namespace) -> int:
     from pytest_linearity.plan.table import render, title_of
 
     for label, plan in plans.items():
-        sys.stdout.write(render(plan, title_of(options.config, label), **style()))
+        sys.stdout.write(render(plan, title_of(options.config, label), style()))
     return FINE
 
 

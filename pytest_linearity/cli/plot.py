@@ -48,10 +48,10 @@ def run(options: argparse.Namespace) -> int:
     from pytest_linearity.files import brief, require_writable
     from pytest_linearity.report.json import read_report
     from pytest_linearity.report.plot import (
-        plot_beside,
-        plot_report,
-        plot_series,
+        beside_drawing,
+        report_drawing,
         require_plottable,
+        series_drawing,
     )
 
     require_plottable(options.output)
@@ -59,12 +59,12 @@ def run(options: argparse.Namespace) -> int:
     reports = [read_report(path) for path in options.reports]
     results = _named(reports, options.reports)
     if options.beside:
-        plot_beside(results, options.output, title=options.title)
+        drawing = beside_drawing(results, options.title)
     elif len(reports) == 1:
-        plot_report(reports[0], options.output, title=options.title)
+        drawing = report_drawing(reports[0], options.title)
     else:
-        title = options.title or f"{len(reports)} checkpoints"
-        plot_series(_in_order(results), options.output, title=title)
+        drawing = series_drawing(_in_order(results), options.title or f"{len(reports)} checkpoints")
+    drawing.save(options.output)
     print(f"plot: {brief(options.output)}")
     return FINE
 

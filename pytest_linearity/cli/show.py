@@ -30,6 +30,6 @@ def run(options: argparse.Namespace) -> int:
     from pytest_linearity.report.terminal.report import render
 
     reports = [(str(brief(path)), read_report(path)) for path in options.reports]
-    tables = [render(report, name, **style()) for name, report in reports]
+    tables = [render(report, name, style()) for name, report in reports]
     sys.stdout.write("\n".join(tables))
     return FINE

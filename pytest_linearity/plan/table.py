@@ -5,40 +5,36 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Group
-from rich.table import Table
 from rich.text import Text
 
-from pytest_linearity.report.terminal.tables import ASCII_BOX, draw
+from pytest_linearity.report.terminal.tables import draw, table
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pytest_linearity.plan.forecast import Case, Plan
+    from pytest_linearity.report.style import Style
 
 _UNITS = ("", "k", "M", "G", "T", "P", "E")
 
 
-def render(plan: Plan, title: str, *, width: int, color: bool, encoding: str) -> str:
+def render(plan: Plan, title: str, style: Style) -> str:
     """The plan as text for a terminal.
 
     Args:
         plan: What to show.
         title: The first line.
-        width: Columns of the terminal.
-        color: Whether it shows colours.
-        encoding: What its stream is encoded in.
+        style: How it is shown.
     """
-    ascii_only = not encoding.lower().startswith("utf")
-    table = Table(box=ASCII_BOX if ascii_only else SIMPLE_HEAD, header_style="bold", padding=(0, 1))
-    table.add_column("")
+    shown = table(style, collapse_padding=False)
+    shown.add_column("")
     for name in ("",) if len(plan.cases) == 1 else ("at least", "at most"):
-        table.add_column(name, justify="right")
-    for label, shown in _rows(plan):
-        table.add_row(label, *(shown(case) for case in plan.cases))
+        shown.add_column(name, justify="right")
+    for label, cell in _rows(plan):
+        shown.add_row(label, *map(cell, plan.cases))
     notes = Text("\n".join(_notes(plan)), style="dim")
-    return draw(Group(Text(title, style="bold"), table, notes), width=width, color=color)
+    return draw(Group(Text(title, style="bold"), shown, notes), style)
 
 
 def _rows(plan: Plan) -> list[tuple[str, Callable[[Case], str]]]:

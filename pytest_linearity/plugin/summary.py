@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_linearity.plugin.session import LinearitySession
-from pytest_linearity.report.results import Result, scopes_of, series_of
-from pytest_linearity.run.run import Run
+from pytest_linearity.report.results import scopes_of, series_of
+from pytest_linearity.report.style import Style
 
 if TYPE_CHECKING:
-    from pytest_linearity.report.style import Style
+    from collections.abc import Iterator
+
+    from pytest_linearity.run.run import Run
 
 
 def write_summary(session: LinearitySession, reporter: pytest.TerminalReporter) -> None:
@@ -22,46 +24,30 @@ def write_summary(session: LinearitySession, reporter: pytest.TerminalReporter) 
     if not reported or reporter.verbosity < -1:
         return
     reporter.write_sep("=", "linearity")
-    for number, run in enumerate(reported):
-        reporter.write("\n" * (number > 0) + _figures(run, reporter))
-        if run.compared:
-            reporter.write(_comparison(run, reporter))
-    for series in series_of(session.results):
-        reporter.write("\n" + _series(series, reporter))
-    for scopes in scopes_of(session.results):
-        reporter.write("\n" + _scopes(scopes, reporter))
+    for number, shown in enumerate(_tables(session, reported, _style(reporter))):
+        reporter.write("\n" * (number > 0) + shown)
     for line in session.written.lines:
         reporter.write_line(line)
 
 
-def _figures(run: Run, reporter: pytest.TerminalReporter) -> str:
-    from pytest_linearity.report.terminal.report import render
-
-    return render(run.report, run.name, footer="\n".join(run.provenance()), **_style(reporter))
-
-
-def _comparison(run: Run, reporter: pytest.TerminalReporter) -> str:
+def _tables(session: LinearitySession, reported: Sequence[Run], style: Style) -> Iterator[str]:
+    """Each checkpoint and how it compares with its baseline, then those of a config together."""
     from pytest_linearity.report.terminal.regression import render_comparison
-
-    if run.regression is None or run.baseline is None:
-        return ""
-    title = f"{run.name} against {run.baseline.name}"
-    return "\n" + render_comparison(run.regression, title, **_style(reporter))
-
-
-def _series(series: Sequence[Result], reporter: pytest.TerminalReporter) -> str:
+    from pytest_linearity.report.terminal.report import render
+    from pytest_linearity.report.terminal.scopes import render_scopes
     from pytest_linearity.report.terminal.series import render_series
 
-    return render_series(series, **_style(reporter))
-
-
-def _scopes(scopes: Sequence[Result], reporter: pytest.TerminalReporter) -> str:
-    from pytest_linearity.report.terminal.scopes import render_scopes
-
-    return render_scopes(scopes, **_style(reporter))
+    for run in reported:
+        yield render(run.report, run.name, style, footer="\n".join(run.provenance()))
+        if run.compared and run.regression and run.baseline:
+            title = f"{run.name} against {run.baseline.name}"
+            yield render_comparison(run.regression, title, style)
+    for series in series_of(session.results):
+        yield render_series(series, style)
+    for scopes in scopes_of(session.results):
+        yield render_scopes(scopes, style)
 
 
 def _style(reporter: pytest.TerminalReporter) -> Style:
     writer = reporter.config.get_terminal_writer()
-    encoding = sys.stdout.encoding or "utf-8"
-    return {"width": writer.fullwidth, "color": writer.hasmarkup, "encoding": encoding}
+    return Style(writer.fullwidth, writer.hasmarkup, sys.stdout.encoding or "utf-8")

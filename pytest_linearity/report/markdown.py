@@ -211,7 +211,7 @@ def _scopes(scopes: Sequence[Result]) -> str:
     )
     rows = [
         [
-            escape(result.report.config.get("param_scope") or result.short),
+            escape(result.scope_name),
             *text.scope_size(result.report),
             text.linearity_radius(result.report),
             *(

@@ -162,7 +162,7 @@ def _write_text(text: Callable[[], str], path: Path) -> None:
 
 def _plots(path: Path, results: Sequence[Result]) -> Iterator[tuple[Path, Callable[[Path], None]]]:
     """A plot of each measurement, and one of all checkpoints or scopes where there are several."""
-    from pytest_linearity.report.plot import plot_report, plot_scopes, plot_series
+    from pytest_linearity.report.plot import report_drawing, scopes_drawing, series_drawing
 
     configs = by_config(results)
     used: set[Path] = set()
@@ -171,13 +171,13 @@ def _plots(path: Path, results: Sequence[Result]) -> Iterator[tuple[Path, Callab
         series, scopes = series_of(group), scopes_of(group)
         for each in series:
             part = [_file_name(each[0].scope)] if scopes else []
-            yield _free(path, [*name, *part], used), partial(plot_series, each)
+            yield _free(path, [*name, *part], used), series_drawing(each).save
         for each in scopes:
             part = [_file_name(each[0].label)] if series else []
-            yield _free(path, [*name, *part], used), partial(plot_scopes, each)
+            yield _free(path, [*name, *part], used), scopes_drawing(each).save
         for result in group:
             label = [_file_name(result.short)] if len(group) > 1 else []
-            yield _free(path, [*name, *label], used), partial(plot_report, result.report)
+            yield _free(path, [*name, *label], used), report_drawing(result.report).save
 
 
 def _free(path: Path, parts: Sequence[str], used: set[Path]) -> Path:

@@ -42,6 +42,12 @@ class Result:
         return _joined(self.label, self.scope) or self.name
 
     @property
+    def scope_name(self) -> str:
+        """The scope as the config has it; a label may lack signs of a regular expression."""
+        name: str = self.report.config.get("param_scope") or self.short
+        return name
+
+    @property
     def passed(self) -> bool:
         """Whether it keeps its limits, and is no worse than its baseline."""
         return self.report.passed and (self.regression is None or self.regression.passed)
@@ -97,6 +103,11 @@ def _grouped(
     for result in results:
         groups.setdefault(key(result), []).append(result)
     return [tuple(group) for group in groups.values() if len(group) > 1]
+
+
+def scopes_heading(scopes: Sequence[Result]) -> str:
+    """What a table or drawing of the scopes of one checkpoint is of."""
+    return f"{title(scopes[0].name, scopes[0].label)}: {len(scopes)} scopes"
 
 
 def counted(number: int, results: Iterable[Result | Failure]) -> str:

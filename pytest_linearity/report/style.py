@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
+from dataclasses import dataclass
+
+_SPELLED_OUT = str.maketrans({"±": "+/-", "≤": "<=", "≥": ">="})
 
 
-class Style(TypedDict):
+@dataclass(frozen=True)
+class Style:
     """What a table needs to know of the place where it is shown."""
 
-    width: int
+    width: int = 80
     """Columns of the terminal."""
-    color: bool
+    color: bool = False
     """Whether it shows colours."""
-    encoding: str
-    """What its stream is encoded in."""
+    encoding: str = "utf-8"
+    """What its stream is encoded in; one that is not UTF gets ASCII."""
+
+    @property
+    def ascii_only(self) -> bool:
+        """Whether letters and lines must be ASCII."""
+        return not self.encoding.lower().startswith("utf")
+
+    def spelled(self, text: str) -> str:
+        """The text, with ±, ≤ and ≥ written out where they cannot be shown."""
+        return text.translate(_SPELLED_OUT) if self.ascii_only else text
+
+
+PLAIN = Style()
+"""80 columns, no colours, UTF-8."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pytest_linearity.report import text
 from pytest_linearity.report.explanation import explanation
+from pytest_linearity.report.plot import Drawing, report_drawing, scopes_drawing, series_drawing
 from pytest_linearity.report.results import (
     Failure,
     Result,
@@ -21,6 +22,9 @@ from pytest_linearity.report.results import (
     title,
 )
 from pytest_linearity.verdict import numbers
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
 
 def html(results: Sequence[Result], unmeasured: Sequence[Failure] = ()) -> str:
@@ -69,56 +73,39 @@ def html(results: Sequence[Result], unmeasured: Sequence[Failure] = ()) -> str:
     )
 
 
-def _drawings(results: Sequence[Result]) -> list[Any]:
-    from pytest_linearity.report.plot import drawn_report
-
+def _drawings(results: Sequence[Result]) -> list[Markup]:
+    what = "relative error and cosine similarity of {} over the radii"
     return [
-        _safe(
-            drawn_report(
-                result.report,
-                f"relative error and cosine similarity of {result.title} over the radii",
-                prefix=f"r{number}",
-            )
-        )
+        _inline(report_drawing(result.report, title=""), what.format(result.title), f"r{number}")
         for number, result in enumerate(results)
     ]
 
 
-def _series_drawings(results: Sequence[Result]) -> list[Any]:
-    from pytest_linearity.report.plot import drawn_series
-
+def _series_drawings(results: Sequence[Result]) -> list[Markup]:
+    what = "linearity radius and figures of the checkpoints of {}"
     return [
-        _safe(
-            drawn_series(
-                series,
-                f"linearity radius and figures of the checkpoints of {series[0].name}",
-                prefix=f"s{number}",
-            )
-        )
+        _inline(series_drawing(series, title=""), what.format(series[0].name), f"s{number}")
         for number, series in enumerate(series_of(results))
     ]
 
 
-def _scope_drawings(results: Sequence[Result]) -> list[Any]:
-    from pytest_linearity.report.plot import drawn_scopes
-
+def _scope_drawings(results: Sequence[Result]) -> list[Markup]:
+    what = "figures of the scopes of {} over the radii"
     return [
-        _safe(
-            drawn_scopes(
-                scopes,
-                f"figures of the scopes of {title(scopes[0].name, scopes[0].label)} over the radii",
-                prefix=f"p{number}",
-            )
+        _inline(
+            scopes_drawing(scopes, title=""),
+            what.format(title(scopes[0].name, scopes[0].label)),
+            f"p{number}",
         )
         for number, scopes in enumerate(scopes_of(results))
     ]
 
 
-def _safe(svg: str) -> Any:
-    """A drawing of our own, in which an XML library has escaped every text."""
+def _inline(drawing: Drawing, description: str, prefix: str) -> Markup:
+    """A drawing of our own as it stands: an XML library has escaped every text in it."""
     from markupsafe import Markup
 
-    return Markup(svg)
+    return Markup(drawing.svg(description, prefix))
 
 
 def _shown(value: Any) -> str:

@@ -6,6 +6,7 @@ import io
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from pytest_linearity.report.plot.palette import Palette
-
-    Draw = Callable[[Palette], Figure]
 
 SUFFIXES = (".png", ".svg", ".pdf")
 """What a plot can be written as."""
@@ -55,32 +54,46 @@ def require_plottable(path: Path) -> None:
     require_matplotlib(str(brief(path)))
 
 
-def save(draw: Draw, path: Path) -> None:
-    """Draw a figure and write it, whole or not at all.
+@dataclass(frozen=True)
+class Drawing:
+    """A picture that is drawn when it is asked for, for a file or for a web page."""
 
-    Raises:
-        LinearityError: If the file cannot be written.
-    """
-    from pytest_linearity.report.plot.palette import PRINT
+    draw: Callable[[Palette], Figure]
+    """Draws it in these neutral colours."""
 
-    write_whole(path, _rendered(draw, PRINT, path.suffix.lower().lstrip(".")))
+    def save(self, path: Path) -> None:
+        """Write it, whole or not at all.
+
+        Args:
+            path: The file; its suffix is one of `SUFFIXES`.
+
+        Raises:
+            ConfigError: If matplotlib is missing, or the suffix is another.
+            LinearityError: If the file cannot be written.
+        """
+        require_plottable(path)
+        from pytest_linearity.report.plot.palette import PRINT
+
+        write_whole(path, _rendered(self, PRINT, path.suffix.lower().lstrip(".")))
+
+    def svg(self, description: str, prefix: str) -> str:
+        """An ``<svg>`` element for a page, whose style sheet gives it its neutral colours.
+
+        Args:
+            description: What the drawing shows, for those who cannot see it.
+            prefix: Put before the ids in it, which must be unique within a page.
+
+        Raises:
+            ConfigError: If matplotlib is missing.
+        """
+        require_matplotlib("HTML report")
+        from pytest_linearity.report.plot.inline import embeddable
+        from pytest_linearity.report.plot.palette import PAGE
+
+        return embeddable(_rendered(self, PAGE, "svg", editable=True), description, prefix)
 
 
-def inline_svg(draw: Draw, description: str, prefix: str) -> str:
-    """A figure as an ``<svg>`` element for a page, whose style sheet gives it its neutral colours.
-
-    Args:
-        draw: Draws the figure.
-        description: What it shows, for those who cannot see it.
-        prefix: Put before the ids in it, which must be unique within a page.
-    """
-    from pytest_linearity.report.plot.inline import embeddable
-    from pytest_linearity.report.plot.palette import PAGE
-
-    return embeddable(_rendered(draw, PAGE, "svg", editable=True), description, prefix)
-
-
-def _rendered(draw: Draw, palette: Palette, kind: str, *, editable: bool = False) -> bytes:
+def _rendered(drawing: Drawing, palette: Palette, kind: str, *, editable: bool = False) -> bytes:
     stream = io.BytesIO()
     # Neither date nor version: the same figures give the same file.
     nothing: dict[str, Any] = {
@@ -89,7 +102,7 @@ def _rendered(draw: Draw, palette: Palette, kind: str, *, editable: bool = False
         "pdf": dict.fromkeys(("CreationDate", "Creator", "Producer")),
     }
     with _own_style(palette, editable):
-        figure = draw(palette)
+        figure = drawing.draw(palette)
         figure.savefig(stream, format=kind, dpi=160, metadata=nothing[kind])
     return stream.getvalue()
 

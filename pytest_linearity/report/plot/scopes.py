@@ -10,8 +10,13 @@ from matplotlib.figure import Figure
 from pytest_linearity.report import text
 from pytest_linearity.report.plot.axes import cosine_axis, error_axis, radius_axis, shorten, spaced
 from pytest_linearity.report.plot.palette import BAD, Palette
-from pytest_linearity.report.results import figure_at, mean_cosine, mean_error, radii_of
-from pytest_linearity.report.terminal.scopes import heading, scope_name
+from pytest_linearity.report.results import (
+    figure_at,
+    mean_cosine,
+    mean_error,
+    radii_of,
+    scopes_heading,
+)
 from pytest_linearity.verdict import numbers
 
 if TYPE_CHECKING:
@@ -45,7 +50,7 @@ def draw_scopes(scopes: Sequence[Result], palette: Palette, *, title: str | None
         if text.radius_unit(scopes[0].report):  # each scope has a norm of its own
             axes.set_xlabel("radius r of the scope's norm")
     if title != "":
-        name = shorten(title or heading(scopes), 90)
+        name = shorten(title or scopes_heading(scopes), 90)
         figure.suptitle(name, x=0.012, ha="left", fontsize=11).set_parse_math(False)
     _legend(figure, errors)
     return figure
@@ -89,7 +94,7 @@ def _draw(axes: Axes, scopes: Sequence[Result], metric: Metric, palette: Palette
 
 def _name(result: Result) -> str:
     share = text.scope_size(result.report)[1]
-    name = shorten(scope_name(result), 40)
+    name = shorten(result.scope_name, 40)
     return f"{name} ({share} of all parameters)" if share else name
 
 

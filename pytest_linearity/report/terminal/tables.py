@@ -1,34 +1,49 @@
-"""What all tables have in common: their lines, their letters, and how they become text."""
+"""What all tables have in common: their lines, their headers, and how they become text."""
 
 from __future__ import annotations
 
 import io
 
-from rich.box import Box
+from rich.box import SIMPLE_HEAD, Box
 from rich.console import Console, RenderableType
+from rich.table import Table
+from rich.text import Text
 
-ASCII_BOX = Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
+from pytest_linearity.report.style import Style
+
+_ASCII_BOX = Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
 
 
-SPELLED_OUT = str.maketrans({"±": "+/-", "≤": "<=", "≥": ">="})
-
-
-def draw(content: RenderableType, *, width: int = 80, color: bool = False) -> str:
-    """Anything that rich can show, as text without padding at the end of its lines.
+def table(style: Style, *, collapse_padding: bool = True) -> Table:
+    """An empty table, with a line below its header and no others.
 
     Args:
-        content: What to show.
-        width: Columns of the terminal.
-        color: Whether it shows colours.
+        style: How it is shown.
+        collapse_padding: Whether columns share the space between them.
     """
+    return Table(
+        box=_ASCII_BOX if style.ascii_only else SIMPLE_HEAD,
+        header_style="bold",
+        padding=(0, 1),
+        collapse_padding=collapse_padding,
+    )
+
+
+def header(name: str, note: str) -> Text:
+    """The header of a column in two lines, of which the second stands back."""
+    return Text.assemble(name, "\n", (note, "not bold dim"))
+
+
+def draw(content: RenderableType, style: Style) -> str:
+    """Anything that rich can show, as text without padding at the end of its lines."""
     stream = io.StringIO()
     console = Console(
         file=stream,
-        width=width,
-        force_terminal=color,
+        width=style.width,
+        force_terminal=style.color,
         force_jupyter=False,  # a notebook would be shown the text, and the caller get none
-        color_system="standard" if color else None,
-        no_color=not color,
+        color_system="standard" if style.color else None,
+        no_color=not style.color,
         highlight=False,
         markup=False,
         emoji=False,

@@ -30,12 +30,16 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """What is drawn, instead of drawing it."""
     seen: list[object] = []
 
-    def take(what: object, path: Path, *, title: str | None) -> None:
-        seen.extend([what, str(path), title])
+    class Taken:
+        def __init__(self, what: object, title: str | None) -> None:
+            self.what, self.title = what, title
 
-    monkeypatch.setattr("pytest_linearity.report.plot.plot_report", take)
-    monkeypatch.setattr("pytest_linearity.report.plot.plot_series", take)
-    monkeypatch.setattr("pytest_linearity.report.plot.plot_beside", take)
+        def save(self, path: Path) -> None:
+            seen.extend([self.what, str(path), self.title])
+
+    monkeypatch.setattr("pytest_linearity.report.plot.report_drawing", Taken)
+    monkeypatch.setattr("pytest_linearity.report.plot.series_drawing", Taken)
+    monkeypatch.setattr("pytest_linearity.report.plot.beside_drawing", Taken)
     return seen
 
 

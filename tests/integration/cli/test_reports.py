@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pytest_linearity.report.json import write_json
+from pytest_linearity.report.style import Style
 from tests.support.fixtures import Call
 from tests.support.paired import report
 
@@ -46,6 +47,7 @@ class TestCompare:
         assert (code, errors) == (0, "")
         lines = [" ".join(line.split()) for line in shown.splitlines()]
         assert lines[0] == "grown.json against then.json"
+        assert lines[3:5] == ["growth difference", "radius baseline now ≤ 10% 95% interval verdict"]
         assert "0.1 0.0250 0.0250 +0% [0, 0] no worse" in lines
         assert "1.0 0.1200 0.1650 +37.5% [-0.019, 0.11] within chance" in lines
         assert "linearity radius 1.0 baseline 1.0" in lines
@@ -87,7 +89,7 @@ class TestCompare:
         assert "≤ 10%" in run("compare", "then.json", "old.json")[1]
 
     def test_without_unicode(self, run: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("pytest_linearity.cli.output.style", lambda: {"encoding": "ascii"})
+        monkeypatch.setattr("pytest_linearity.cli.output.style", lambda: Style(encoding="ascii"))
         shown = run("compare", "then.json", "grown.json")[1]
         assert shown.isascii()
         assert "<= 10%" in shown

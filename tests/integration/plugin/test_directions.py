@@ -18,8 +18,9 @@ from pytest_linearity.report.html.page import html
 from pytest_linearity.report.json import load_schema
 from pytest_linearity.report.junit import radius_properties
 from pytest_linearity.report.markdown import markdown
-from pytest_linearity.report.plot import drawn_report
+from pytest_linearity.report.plot import report_drawing
 from pytest_linearity.report.results import Result
+from pytest_linearity.report.style import Style
 from pytest_linearity.report.terminal.report import render
 from pytest_linearity.run.analysis import Analysis, analyze
 from pytest_linearity.verdict.document import Report
@@ -126,11 +127,11 @@ class TestReports:
     def test_show_each_kind(self, several: Analysis) -> None:
         result = Result("gate.yaml", None, None, several.report)
         terminal, page = render(several.report, "t"), html([result])
-        drawing = drawn_report(several.report, "d", prefix="p")
+        drawing = report_drawing(several.report).svg("d", prefix="p")
         for text in (terminal, drawing, markdown([result]).replace("\\", ""), page):
             for kind in ("gaussian", "update", "filterwise", "-update", "gradient"):
                 assert kind in text
-        assert render(several.report, "t", encoding="ascii").isascii()
+        assert render(several.report, "t", Style(encoding="ascii")).isascii()
         properties = dict(radius_properties(several.report.radii[1]))
         mean = several.report.radii[1].by_kind["-update"].mean_relative_error
         assert properties["mean_relative_error[-update]"] == json.dumps(mean)

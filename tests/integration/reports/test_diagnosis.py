@@ -15,6 +15,7 @@ from pytest_linearity.report.json import load_schema
 from pytest_linearity.report.junit import verdict_properties
 from pytest_linearity.report.markdown import markdown
 from pytest_linearity.report.results import Result
+from pytest_linearity.report.style import Style
 from pytest_linearity.report.terminal.report import render
 from pytest_linearity.verdict.document import Report
 from tests.support import reports
@@ -24,12 +25,12 @@ from tests.support.diagnoses import ALL, NAMES, RADII, report
 
 class TestForms:
     def test_terminal(self) -> None:
-        found = render(report(), "gate.yaml", width=200)
+        found = render(report(), "gate.yaml", Style(width=200))
         assert " • refined linearity radius 0.63 (fails at 0.65)\n • curvature ratio 0.62" in found
-        narrow = render(report(), "gate.yaml", width=60)
+        narrow = render(report(), "gate.yaml", Style(width=60))
         assert "relative error 0.20\n   predicted at r = 0.645;" in narrow
         assert max(map(len, render(report(), "gate.yaml").splitlines())) <= 80
-        render(report(), "gate.yaml", encoding="ascii").encode("ascii")
+        render(report(), "gate.yaml", Style(encoding="ascii")).encode("ascii")
 
     def test_markdown_html_and_junit(self) -> None:
         result = Result("gate.yaml", None, None, report())
@@ -63,14 +64,14 @@ class TestForms:
     @pytest.mark.parametrize("blocks", [1, 2, 80])
     @pytest.mark.parametrize("value", [None, 0.0, 1e-30])
     def test_heat_map_of_odd_profiles(self, blocks: int, value: float | None) -> None:
-        from pytest_linearity.report.plot import drawn_report
+        from pytest_linearity.report.plot import report_drawing
         from pytest_linearity.verdict.diagnosis_figures import LayerMeans, ProfileFigures
 
         row = [value] * (blocks - 1) + [0.2 if value else value]
         means = {str(radius): LayerMeans(row, row) for radius in RADII}
         names = tuple(f"model.layers.{place}" for place in range(blocks))
         found = replace(report(), layers=ProfileFigures(names, means))
-        assert "<image" not in drawn_report(found, "x", prefix="p")
+        assert "<image" not in report_drawing(found).svg("x", prefix="p")
         assert explanation(found)
 
 

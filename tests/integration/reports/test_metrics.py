@@ -12,6 +12,7 @@ from pytest_linearity.report.html.page import html
 from pytest_linearity.report.junit import radius_properties
 from pytest_linearity.report.markdown import markdown
 from pytest_linearity.report.results import Result
+from pytest_linearity.report.style import Style
 from pytest_linearity.report.terminal.report import render
 from pytest_linearity.verdict.document import MetricFigures, Report
 from pytest_linearity.verdict.regression.compare import Regression, compare
@@ -80,7 +81,7 @@ class TestTerminal:
 
     @pytest.mark.parametrize(("width", "tables"), [(40, 5), (80, 2), (120, 1)])
     def test_as_many_side_by_side_as_there_is_room_for(self, width: int, tables: int) -> None:
-        text = render(shown(count=5), "gate.yaml", width=width)
+        text = render(shown(count=5), "gate.yaml", Style(width=width))
         assert max(map(len, text.splitlines())) <= max(width, 72)
         heads = [line for line in text.splitlines() if line.lstrip().startswith("radiu")]
         assert len(heads) == 1 + tables
@@ -88,13 +89,13 @@ class TestTerminal:
             assert word in text
 
     def test_in_ascii(self) -> None:
-        text = render(shown(count=5), "gate.yaml", encoding="ascii")
+        text = render(shown(count=5), "gate.yaml", Style(encoding="ascii"))
         assert ">= 0.90" in text
         text.encode("ascii")
 
     def test_a_broken_limit_stands_out(self) -> None:
         report = with_metrics(reports.report((0.1,)), {"kl": figures(0.3, 0.05)})
-        assert "\x1b[1;31m0.3000 ± 0.1500" in render(report, "gate.yaml", color=True)
+        assert "\x1b[1;31m0.3000 ± 0.1500" in render(report, "gate.yaml", Style(color=True))
 
     def test_nothing_changes_without_any(self) -> None:
         plain = render(reports.report(), "gate.yaml")

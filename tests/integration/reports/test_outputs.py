@@ -8,6 +8,7 @@ import pytest
 
 from pytest_linearity.errors import ConfigError, LinearityError
 from pytest_linearity.report.outputs import Outputs, Written
+from pytest_linearity.report.plot import Drawing
 from pytest_linearity.report.results import Failure, Result
 from tests.support.reports import measured, series
 
@@ -21,12 +22,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Plots are empty files, where only their names matter."""
-
-    def touch(what: object, path: Path) -> None:
-        path.touch(exist_ok=False)
-
-    monkeypatch.setattr("pytest_linearity.report.plot.plot_report", touch)
-    monkeypatch.setattr("pytest_linearity.report.plot.plot_series", touch)
+    monkeypatch.setattr(Drawing, "save", lambda _, path: path.touch(exist_ok=False))
 
 
 def names(directory: Path) -> set[str]:

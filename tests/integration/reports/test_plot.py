@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import pytest
 
 from pytest_linearity.errors import ConfigError, LinearityError
-from pytest_linearity.report.plot import drawn_report, plot_report, plot_series
+from pytest_linearity.report.plot import plot_report, report_drawing, series_drawing
 from pytest_linearity.verdict.document import Report
 from tests.support.reports import HOSTILE, measured, report, series
 
@@ -124,9 +124,9 @@ class TestOneReport:
         plot_report(report(path=HOSTILE), tmp_path / "plot.svg")
         plot_report(report(path="$\\frac{$"), tmp_path / "broken.svg")
         assert "<script" not in (tmp_path / "plot.svg").read_text()
-        svg = drawn_report(report(), "a", prefix="x")
+        svg = report_drawing(report()).svg("a", prefix="x")
         assert ElementTree.fromstring(svg).get("aria-label") == "a"
-        assert "<script" not in drawn_report(report(), "<script>", prefix="x")
+        assert "<script" not in report_drawing(report()).svg("<script>", prefix="x")
 
 
 class TestSeries:
@@ -166,7 +166,7 @@ class TestSeries:
     def test_many_checkpoints_and_radii(self, tmp_path: Path) -> None:
         radii = [10 ** (k / 3) for k in range(-6, 4)]
         results = [measured(label=f"run/number-{k}", radii=radii) for k in range(40)]
-        plot_series(results, tmp_path / "plot.png")
+        series_drawing(results).save(tmp_path / "plot.png")
         assert len(self.figure(results).axes[2].get_xticks()) <= 14
 
 
@@ -175,7 +175,7 @@ class TestFiles:
     def test_the_suffix_says_what_is_written(self, suffix: str, tmp_path: Path) -> None:
         one, series_of_three = tmp_path / f"one{suffix}", tmp_path / "new" / f"series{suffix}"
         plot_report(report(), one)
-        plot_series(series(), series_of_three)
+        series_drawing(series()).save(series_of_three)
         for path in (one, series_of_three):
             assert path.read_bytes().startswith(MAGIC[suffix])
         if suffix.islower():  # the same figures give the same file
@@ -208,19 +208,19 @@ class TestFiles:
         with pytest.raises(ConfigError, match=r"pip install 'pytest-linearity\[plot\]'"):
             plot_report(report(), tmp_path / "plot.png")
         with pytest.raises(ConfigError, match=r"pytest-linearity\[plot\]"):
-            drawn_report(report(), "", prefix="x")
+            report_drawing(report()).svg("", prefix="x")
 
 
 class TestInline:
     def test_neutral_colours_are_left_to_the_page(self) -> None:
-        svg = drawn_report(report(), "what it shows", prefix="x")
+        svg = report_drawing(report()).svg("what it shows", prefix="x")
         for variable in ("--ink", "--muted", "--line", "--paper", "--font"):
             assert f"var({variable})" in svg
         for stand_in in ("#010101", "#020202", "#030303", "#040404", "DejaVu"):
             assert stand_in not in svg
 
     def test_ids_differ_from_those_of_other_drawings(self) -> None:
-        root = ElementTree.fromstring(drawn_report(report(), "", prefix="x"))
+        root = ElementTree.fromstring(report_drawing(report()).svg("", prefix="x"))
         ids = {element.get("id") for element in root.iter()} - {None}
         assert ids
         assert all(str(name).startswith("x-") for name in ids)
@@ -232,7 +232,7 @@ class TestInline:
                     assert value.partition("url(#")[2].partition(")")[0] in ids
 
     def test_is_html(self) -> None:
-        svg = drawn_report(report(), "", prefix="x")
+        svg = report_drawing(report()).svg("", prefix="x")
         assert svg.startswith("<svg")
         assert "ns0:" not in svg
         assert "metadata" not in svg

@@ -10,10 +10,11 @@ import pytest
 from pytest_linearity.report.html.page import html
 from pytest_linearity.report.markdown import markdown
 from pytest_linearity.report.outputs import Outputs
-from pytest_linearity.report.plot import plot_scopes
+from pytest_linearity.report.plot import Drawing, scopes_drawing
 from pytest_linearity.report.plot.palette import PRINT
 from pytest_linearity.report.plot.scopes import draw_scopes
 from pytest_linearity.report.results import Failure, Result, counted, scopes_of, series_of
+from pytest_linearity.report.style import Style
 from pytest_linearity.report.terminal.scopes import render_scopes
 from pytest_linearity.report.terminal.series import render_series
 from tests.support.reports import HOSTILE, measured, report, series
@@ -34,7 +35,7 @@ def scopes() -> list[Result]:
 
 
 def test_the_table(scopes: list[Result]) -> None:
-    lines = render_scopes(scopes, width=120).splitlines()
+    lines = render_scopes(scopes, Style(width=120)).splitlines()
     assert lines[0] == "gate.yaml: 3 scopes"
     assert lines[2].split() == ["linearity", *["ε"] * 3, *["c"] * 3]
     rows = [line.split() for line in lines if line.strip().startswith(tuple(SIZES))]
@@ -45,21 +46,21 @@ def test_the_table(scopes: list[Result]) -> None:
 
 
 def test_a_narrow_terminal_shows_the_largest_radii(scopes: list[Result]) -> None:
-    text = render_scopes(scopes, width=80)
+    text = render_scopes(scopes, Style(width=80))
     assert "radii below" in text
     assert "r=1" in text
     assert all(len(line) <= 80 for line in text.splitlines())
 
 
 def test_ascii(scopes: list[Result]) -> None:
-    text = render_scopes(scopes, width=120, encoding="ascii")
+    text = render_scopes(scopes, Style(width=120, encoding="ascii"))
     assert text.isascii()
     assert "error" in text
 
 
 def test_without_sizes_the_columns_are_empty(scopes: list[Result]) -> None:
     bare = [dataclasses.replace(s, report=dataclasses.replace(s.report, scope={})) for s in scopes]
-    rows = render_scopes(bare, width=120).splitlines()
+    rows = render_scopes(bare, Style(width=120)).splitlines()
     assert any(row.split()[:3] == ["full", "1.0", "yes"] for row in rows if row)
 
 
@@ -91,7 +92,7 @@ def test_what_is_counted(scopes: list[Result]) -> None:
 
 def test_a_series_of_one_scope_says_which() -> None:
     many = [scope("mlp", 0.1, label) for label in ("checkpoint-1", "checkpoint-2")]
-    lines = render_series(many, width=120).splitlines()
+    lines = render_series(many, Style(width=120)).splitlines()
     assert lines[0] == "gate.yaml: mlp: 2 checkpoints"
     assert any(line.split()[:1] == ["checkpoint-2"] for line in lines)
 
@@ -173,14 +174,11 @@ def test_figures_that_are_not_defined_leave_no_point() -> None:
 def test_files(scopes: list[Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     places = Outputs(plot=tmp_path / "p.svg").write(scopes).places
     assert [p.name for p in places] == ["p.svg", "p-full.svg", "p-attention.svg", "p-mlp.svg"]
-    plot_scopes(scopes, tmp_path / "own.png", title="mine")
+    scopes_drawing(scopes, title="mine").save(tmp_path / "own.png")
     assert (tmp_path / "own.png").stat().st_size > 5000
 
-    def touch(what: object, path: Path, **_: object) -> None:
-        path.touch(exist_ok=False)
-
-    for name in ("plot_report", "plot_scopes", "plot_series"):  # only names matter from here on
-        monkeypatch.setattr(f"pytest_linearity.report.plot.{name}", touch)
+    # Only names matter from here on.
+    monkeypatch.setattr(Drawing, "save", lambda _, path: path.touch(exist_ok=False))
     many = [scope(s, 0.1, label) for label in ("a", "b") for s in ("full", "mlp")]
     places = Outputs(plot=tmp_path / "m.svg").write(many).places
     assert [place.name for place in places] == [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from pytest_linearity.report.results import by_config, over_steps, series_of
+from pytest_linearity.report.style import Style
 from pytest_linearity.report.terminal.series import render_series
 from tests.support.reports import measured, series
 
@@ -23,18 +24,18 @@ radii below 0.3 are in the reports
 
 
 def test_as_wide_as_there_is_room() -> None:
-    assert render_series(series(), width=80) == EXPECTED
-    wide = render_series(series(), width=100)
+    assert render_series(series(), Style(width=80)) == EXPECTED
+    wide = render_series(series(), Style(width=100))
     assert "r=0.1" in wide
     assert "are in the reports" not in wide
 
 
 def test_ascii_where_the_terminal_has_nothing_else() -> None:
-    assert render_series(series(), encoding="ascii", width=120).isascii()
+    assert render_series(series(), Style(encoding="ascii", width=120)).isascii()
 
 
 def test_colour_of_the_verdict() -> None:
-    shown = render_series(series(), color=True)
+    shown = render_series(series(), Style(color=True))
     assert "\x1b[32myes" in shown
     assert "\x1b[1;31mno" in shown
 
@@ -51,7 +52,7 @@ def test_what_is_not_defined_or_not_measured() -> None:
         measured(label="b", undefined=(1.0,)),
         measured(label="none", undefined=(0.1, 0.3, 1.0)),
     ]
-    rows = [row.split() for row in render_series(results, width=100).splitlines()[5:8]]
+    rows = [row.split() for row in render_series(results, Style(width=100)).splitlines()[5:8]]
     assert rows == [
         ["checkpoint-1", "0.3", "yes", "0.0120", "0.0360", "-", "0.9999", "0.9991", "-"],
         ["b", "0.3", "no", "0.0310", "0.0930", "-", "0.9993", "0.9939", "-"],

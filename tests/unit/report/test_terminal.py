@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from pytest_linearity.report.style import Style
 from pytest_linearity.report.terminal.report import render
 from pytest_linearity.verdict.document import RadiusFigures, Report
 
@@ -53,12 +54,12 @@ report: out.json
 
 @pytest.mark.parametrize("width", [80, 120])
 def test_plain(width: int) -> None:
-    assert render(report(), "gate.yaml", width=width, footer="report: out.json") == EXPECTED
+    assert render(report(), "gate.yaml", Style(width=width), footer="report: out.json") == EXPECTED
 
 
 @pytest.mark.parametrize("width", [80, 120])
 def test_colour_changes_nothing_but_colour(width: int) -> None:
-    shown = render(report(), "gate.yaml", width=width, color=True, footer="report: out.json")
+    shown = render(report(), "gate.yaml", Style(width=width, color=True), footer="report: out.json")
     plain = re.sub(r"\x1b\[[0-9;]*m", "", shown)
     assert shown != plain
     lines = [line.rstrip() for line in plain.splitlines()]
@@ -67,12 +68,12 @@ def test_colour_changes_nothing_but_colour(width: int) -> None:
 
 def test_colour_of_the_verdict() -> None:
     passed = dataclasses.replace(report(), passed=True)
-    assert "\x1b[1;31m0.1" in render(report(), "x", color=True)
-    assert "\x1b[1;32m0.1" in render(passed, "x", color=True)
+    assert "\x1b[1;31m0.1" in render(report(), "x", Style(color=True))
+    assert "\x1b[1;32m0.1" in render(passed, "x", Style(color=True))
 
 
 def test_a_stream_without_unicode() -> None:
-    shown = render(report(), "gate.yaml", encoding="ascii")
+    shown = render(report(), "gate.yaml", Style(encoding="ascii"))
     assert shown.isascii()
     assert "0.0040 +/- 0.0005" in shown
     assert "<= 0.20" in shown
@@ -81,7 +82,7 @@ def test_a_stream_without_unicode() -> None:
 
 
 def test_a_narrow_terminal_loses_nothing() -> None:
-    shown = render(report(), "gate.yaml", width=40)
+    shown = render(report(), "gate.yaml", Style(width=40))
     assert all(len(line) <= 40 for line in shown.splitlines())
     for text in ("0.0040", "undef", "2.1e", "no"):
         assert text in shown
@@ -107,6 +108,6 @@ def test_what_was_measured_is_said_below_the_checkpoint() -> None:
 def test_routing_flips_have_a_column_where_there_are_routers() -> None:
     assert "routing flips" not in render(report(), "x")
     radii = tuple(dataclasses.replace(f, routing_flips=1234) for f in report().radii)
-    shown = render(dataclasses.replace(report(), radii=radii), "x", width=100)
+    shown = render(dataclasses.replace(report(), radii=radii), "x", Style(width=100))
     assert "routing flips" in shown
     assert shown.count("1,234") == 3

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pytest_linearity.numerics.metrics.metric import Side
+from pytest_linearity.numerics.metrics.metric import Metric, Side
+from pytest_linearity.numerics.metrics.registry import ALWAYS, LIMIT_KEYS
 from pytest_linearity.verdict.confidence import Interval
-from pytest_linearity.verdict.decode import decode, encode, number
+from pytest_linearity.verdict.decode import decode, decode_value, encode, number
 from pytest_linearity.verdict.diagnosis_figures import (
     CurvatureFigures,
     Matrix,
@@ -21,7 +22,12 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True)
 class MetricFigures:
-    """What a metric that was asked for came to at one radius."""
+    """What a metric came to at one radius: its mean, how far that is known, and its limit.
+
+    Relative error and cosine similarity have one like any other metric. Why they do not comply the
+    reason of their radius says, and how far rounding moves them its noise floor; it is not said
+    here once more.
+    """
 
     label: str
     """What tables call the metric."""
@@ -30,7 +36,7 @@ class MetricFigures:
     mean: float | None
     """Mean over all (direction, prompt) pairs; ``None`` where one is not defined."""
     std: float | None
-    """Standard deviation over all pairs (population)."""
+    """Standard deviation over all pairs (population, as the pairs are all there are)."""
     noise_floor: float | None
     """How far rounding alone can move the mean; ``None`` where that is not defined."""
     limit: float | None
@@ -40,7 +46,21 @@ class MetricFigures:
     reason: str | None = None
     """Why it does not comply, as ``mean kl 0.08 > 0.05``; ``None`` when it does."""
     interval: Interval | None = None
-    """Where the mean over all directions lies; ``None`` for a single one, or several kinds."""
+    """Where the mean over all directions lies, at the confidence of ``sampling``; ``None`` for a
+    single direction, or several kinds of them, which have intervals of their own."""
+
+    @classmethod
+    def always(
+        cls,
+        metric: Metric,
+        mean: float | None,
+        std: float | None,
+        interval: Interval | None,
+        limit: float | None,
+    ) -> MetricFigures:
+        """The figures of relative error or cosine similarity."""
+        complies = mean is not None and (limit is None or metric.keeps(limit, mean))
+        return cls(metric.label, metric.good, mean, std, None, limit, complies, interval=interval)
 
     def keeps(self, limit: float) -> bool:
         """Whether the mean is defined and on the good side of a limit, or on it."""
@@ -49,124 +69,183 @@ class MetricFigures:
         return self.mean <= limit if self.good == "smaller" else self.mean >= limit
 
 
-@dataclass(frozen=True)
-class KindFigures:
-    """What was found at one radius along the directions of one kind."""
+@dataclass(frozen=True, kw_only=True)
+class SampleFigures:
+    """What was found at one radius along a sample of directions: those of one kind, or all."""
 
-    mean_relative_error: float | None
-    """Mean of ε over the (direction, prompt) pairs of this kind; ``None`` where not defined."""
-    std_relative_error: float | None
-    """Standard deviation of ε over these pairs (population)."""
-    mean_cosine_similarity: float | None
-    """Mean of c over these pairs."""
-    std_cosine_similarity: float | None
-    """Standard deviation of c over these pairs."""
+    figures: Mapping[str, MetricFigures]
+    """Every metric by name, relative error and cosine similarity first."""
     complies: bool
-    """Whether all means of this kind are within their limits."""
+    """Whether all means are within their limits."""
     reason: str | None = None
-    """Why not; ``None`` when they are."""
-    metrics: Mapping[str, MetricFigures] = field(default_factory=dict)
-    """What was asked for besides relative error and cosine similarity, by name."""
-    interval_relative_error: Interval | None = None
-    """Where the mean of ε over all directions of this kind lies; ``None`` for a single one."""
-    interval_cosine_similarity: Interval | None = None
-    """Where the mean of c over all directions of this kind lies."""
+    """Why it does not comply, as ``mean relative error 0.31 > 0.20``; ``None`` when it does."""
     inconclusive: bool = False
-    """Whether more directions of this kind could change the verdict on it."""
+    """Whether a limit lies inside its interval, so that more directions could change the verdict;
+    not so where another limit is surely broken."""
 
-    @classmethod
-    def of(cls, figures: RadiusFigures) -> KindFigures:
-        """What is kept of figures that were judged by themselves."""
-        return cls(**{key.name: getattr(figures, key.name) for key in fields(cls)})
+    @property
+    def mean_relative_error(self) -> float | None:
+        """Mean of ε over all (direction, prompt) pairs; None where one is not defined."""
+        return self.figures["relative_error"].mean
+
+    @property
+    def std_relative_error(self) -> float | None:
+        """Standard deviation of ε over all pairs (population, as the pairs are all there are)."""
+        return self.figures["relative_error"].std
+
+    @property
+    def interval_relative_error(self) -> Interval | None:
+        """Where the mean of ε over all directions lies; see `MetricFigures.interval`."""
+        return self.figures["relative_error"].interval
+
+    @property
+    def mean_cosine_similarity(self) -> float | None:
+        """Mean of c over all pairs; None where one is not defined."""
+        return self.figures["cosine_similarity"].mean
+
+    @property
+    def std_cosine_similarity(self) -> float | None:
+        """Standard deviation of c over all pairs."""
+        return self.figures["cosine_similarity"].std
+
+    @property
+    def interval_cosine_similarity(self) -> Interval | None:
+        """Where the mean of c over all directions lies."""
+        return self.figures["cosine_similarity"].interval
+
+    @property
+    def metrics(self) -> Mapping[str, MetricFigures]:
+        """What was asked for besides relative error and cosine similarity, by name."""
+        return {name: found for name, found in self.figures.items() if name not in ALWAYS}
 
     def to_dict(self) -> dict[str, Any]:
-        """The JSON object of this kind."""
-        figures: dict[str, Any] = encode(self)
-        metrics = figures.pop("metrics")
-        return {**figures, "metrics": metrics} if metrics else figures
+        """The JSON object, in which relative error and cosine similarity are spelled out."""
+        return {
+            **self._means(),
+            "complies": self.complies,
+            "reason": self.reason,
+            **self._intervals(),
+            "inconclusive": self.inconclusive,
+            **self._further(),
+        }
+
+    def _means(self) -> dict[str, Any]:
+        return {
+            f"{part}_{name}": getattr(self.figures[name], part)
+            for name in ALWAYS
+            for part in ("mean", "std")
+        }
+
+    def _intervals(self) -> dict[str, Any]:
+        return {f"interval_{name}": encode(self.figures[name].interval) for name in ALWAYS}
+
+    def _further(self) -> dict[str, Any]:
+        return {"metrics": encode(self.metrics)} if self.metrics else {}
 
 
-@dataclass(frozen=True)
-class RadiusFigures:
-    """What was found at one radius.
+@dataclass(frozen=True, kw_only=True)
+class RadiusFigures(SampleFigures):
+    """What was found at one radius, over all directions and for each kind of them.
 
-    A figure that is not defined (a pair whose true change is zero, a value that is not finite) is
-    ``None``, and ``reason`` says why.
+    `figures` holds every metric; `mean_relative_error`, `std_relative_error`,
+    `interval_relative_error` and the same of `cosine_similarity` are short for those that always
+    are there. A figure that is not defined (a pair whose true change is zero, a value that is not
+    finite) is ``None``, and `reason` says why.
     """
 
     radius: float
     """The radius r, in the unit of the config: the Euclidean norm of the step, or that over the
     norm of the parameters in scope."""
-    mean_relative_error: float | None
-    """Mean of ε over all (direction, prompt) pairs."""
-    std_relative_error: float | None
-    """Standard deviation of ε over all pairs (population, as the pairs are all there are)."""
-    mean_cosine_similarity: float | None
-    """Mean of c over all pairs."""
-    std_cosine_similarity: float | None
-    """Standard deviation of c over all pairs."""
     noise_floor: float | None
     """Relative error that rounding alone causes at this radius."""
     precision: str
     """Arithmetic of the forwards at this radius: ``float32`` or ``float64``."""
-    complies: bool
-    """Whether all means are within their limits."""
-    reason: str | None = None
-    """Why it does not comply, as ``mean relative error 0.31 > 0.20``; ``None`` when it does."""
     routing_flips: int | None = None
     """Routing decisions of mixture-of-experts layers that differ between θ* and θ* + rδ, summed
     over all pairs; ``None`` for a model without routers."""
-    metrics: Mapping[str, MetricFigures] = field(default_factory=dict)
-    """What was asked for besides relative error and cosine similarity, by name."""
-    by_kind: Mapping[str, KindFigures] = field(default_factory=dict)
+    by_kind: Mapping[str, SampleFigures] = field(default_factory=dict)
     """Each kind of directions by itself, where there are several."""
     radius_absolute: float | None = None
     """The Euclidean norm of the step; ``None`` where the parameters' norm is not known."""
     radius_relative: float | None = None
     """That over the norm of the parameters in scope; ``None`` where it is not known or zero."""
-    interval_relative_error: Interval | None = None
-    """Where the mean of ε over all directions lies, at the confidence of ``sampling``; ``None`` for
-    a single direction, or several kinds of them, which have intervals of their own."""
-    interval_cosine_similarity: Interval | None = None
-    """Where the mean of c over all directions lies."""
-    inconclusive: bool = False
-    """Whether a limit lies inside its interval, so that more directions could change the verdict;
-    not so where another limit is surely broken."""
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object of this radius, without the radius itself, which is its key."""
-        figures: dict[str, Any] = {
-            "mean_relative_error": self.mean_relative_error,
-            "std_relative_error": self.std_relative_error,
-            "mean_cosine_similarity": self.mean_cosine_similarity,
-            "std_cosine_similarity": self.std_cosine_similarity,
+        by_kind = {kind: figures.to_dict() for kind, figures in self.by_kind.items()}
+        units = {
+            "radius_absolute": self.radius_absolute,
+            "radius_relative": self.radius_relative,
+        }
+        return {
+            **self._means(),
             "noise_floor": self.noise_floor,
             "precision": self.precision,
             "complies": self.complies,
             "reason": self.reason,
-            "interval_relative_error": encode(self.interval_relative_error),
-            "interval_cosine_similarity": encode(self.interval_cosine_similarity),
+            **self._intervals(),
             "inconclusive": self.inconclusive,
+            **({} if self.routing_flips is None else {"routing_flips": self.routing_flips}),
+            **self._further(),
+            **({"by_kind": by_kind} if by_kind else {}),
+            **{key: radius for key, radius in units.items() if radius is not None},
         }
-        if self.routing_flips is not None:
-            figures["routing_flips"] = self.routing_flips
-        if self.metrics:
-            figures["metrics"] = encode(self.metrics)
-        if self.by_kind:
-            figures["by_kind"] = {kind: found.to_dict() for kind, found in self.by_kind.items()}
-        for key in ("radius_absolute", "radius_relative"):
-            if getattr(self, key) is not None:
-                figures[key] = getattr(self, key)
-        return figures
 
     @classmethod
-    def from_dict(cls, radius: float, figures: Mapping[str, Any]) -> RadiusFigures:
+    def from_dict(
+        cls, radius: float, values: Any, limits: Mapping[str, float | None]
+    ) -> RadiusFigures:
         """The exact inverse of `to_dict`; keys that are not known are left out.
+
+        Args:
+            radius: The radius.
+            values: The JSON object.
+            limits: Of relative error and cosine similarity, by name.
 
         Raises:
             ValueError: If a figure is missing or of another type than it must be.
         """
-        return decode(cls, figures, f"metrics.{radius}", radius=radius)
+        name = f"metrics.{radius}"
+        figures = _figures(values, name, limits)
+        kinds = decode_value(Mapping[str, Any], values.get("by_kind", {}), f"{name}.by_kind")
+        by_kind = {
+            kind: decode(SampleFigures, found, where, figures=_figures(found, where, limits))
+            for kind, found in kinds.items()
+            for where in [f"{name}.by_kind.{kind}"]
+        }
+        return decode(cls, values, name, radius=radius, figures=figures, by_kind=by_kind)
+
+
+@dataclass(frozen=True)
+class _Always:
+    """Relative error and cosine similarity as the JSON of a sample spells them."""
+
+    mean_relative_error: float | None
+    std_relative_error: float | None
+    mean_cosine_similarity: float | None
+    std_cosine_similarity: float | None
+    interval_relative_error: Interval | None = None
+    interval_cosine_similarity: Interval | None = None
+
+
+def _figures(
+    values: Any, name: str, limits: Mapping[str, float | None]
+) -> dict[str, MetricFigures]:
+    """Every metric of a sample, from its JSON."""
+    spelled = decode(_Always, values, name)
+    figures = {
+        metric: MetricFigures.always(
+            ALWAYS[metric],
+            getattr(spelled, f"mean_{metric}"),
+            getattr(spelled, f"std_{metric}"),
+            getattr(spelled, f"interval_{metric}"),
+            limits[metric],
+        )
+        for metric in ALWAYS
+    }
+    further = values.get("metrics", {})
+    figures.update(decode_value(Mapping[str, MetricFigures], further, f"{name}.metrics"))
+    return figures
 
 
 @dataclass(frozen=True)
@@ -262,18 +341,23 @@ class Report:
         layers: dict[str, Any] = {}
         if "layers" in document:
             layers["layers"] = ProfileFigures.from_dict(document["layers"])
-        return decode(cls, document, radii=_radii(document.get("metrics")), **layers)
+        report = decode(cls, document, radii=(), **layers)
+        limits = {
+            name: decode_value(float, report.config.get(key), f"config.{key}")
+            for name, key in LIMIT_KEYS.items()
+        }
+        return replace(report, radii=_radii(document.get("metrics"), limits))
 
 
-def _radii(metrics: Any) -> tuple[RadiusFigures, ...]:
+def _radii(metrics: Any, limits: Mapping[str, float]) -> tuple[RadiusFigures, ...]:
     if not isinstance(metrics, Mapping) or not metrics:
         raise ValueError("metrics holds no radius")
     entries = [(number(radius, "metrics"), figures) for radius, figures in metrics.items()]
-    found = tuple(
-        RadiusFigures.from_dict(radius, figures)
+    radii = tuple(
+        RadiusFigures.from_dict(radius, figures, limits)
         for radius, figures in sorted(entries, key=lambda entry: entry[0])
     )
-    for figures in found:
-        if figures.metrics.keys() != found[0].metrics.keys():
+    for figures in radii:
+        if figures.figures.keys() != radii[0].figures.keys():
             raise ValueError(f"metrics.{figures.radius}.metrics are not those of the other radii")
-    return found
+    return radii

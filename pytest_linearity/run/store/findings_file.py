@@ -12,8 +12,7 @@ from pytest_linearity.files import read_checked, write_checked
 if TYPE_CHECKING:
     from pytest_linearity.verdict.findings import Findings
 
-_TENSORS = ("relative_error", "cosine_similarity")
-_TENSORS_BY_NAME = {"metrics", "metric_noise"}
+_TENSORS_BY_NAME = {"figures", "metric_noise"}
 _PARTS = {"curvature_ratio", "layers", "refinement"}
 """What is None where it was not asked for."""
 _FACTS = ("checkpoint", "probes", "scope", "environment")
@@ -31,14 +30,13 @@ def write_findings(path: Path, findings: Findings) -> None:
 def plain_findings(findings: Findings) -> dict[str, Any]:
     """Findings as JSON has them, for `findings_of`."""
     measured = findings.measurement
-    figures = {key.name: getattr(measured, key.name) for key in fields(measured)}
-    figures.update({name: figures[name].tolist() for name in _TENSORS})
-    for part in _TENSORS_BY_NAME & figures.keys():
-        figures[part] = {name: values.tolist() for name, values in figures[part].items()}
-    for name in _PARTS & figures.keys():
-        figures[name] = _plain(figures[name])
+    plain = {key.name: getattr(measured, key.name) for key in fields(measured)}
+    for name in _TENSORS_BY_NAME & plain.keys():
+        plain[name] = {metric: values.tolist() for metric, values in plain[name].items()}
+    for name in _PARTS & plain.keys():
+        plain[name] = _plain(plain[name])
     facts = {name: dict(getattr(findings, name)) for name in _FACTS}
-    return {"measurement": figures, **facts}
+    return {"measurement": plain, **facts}
 
 
 def read_findings(path: Path) -> Findings | None:
@@ -53,12 +51,12 @@ def findings_of(document: Mapping[str, Any]) -> Findings | None:
     from pytest_linearity.verdict.findings import Findings
 
     try:
-        figures = {key: _hashable(value) for key, value in document["measurement"].items()}
-        figures.update({name: _tensor(figures[name]) for name in _TENSORS})
-        for part in _TENSORS_BY_NAME & figures.keys():
-            figures[part] = {name: _tensor(values) for name, values in figures[part].items()}
-        figures.update({n: _part(n, figures[n]) for n in _PARTS if figures.get(n) is not None})
-        return Findings(Measurement(**figures), **{name: document[name] for name in _FACTS})
+        parts = {key: _hashable(value) for key, value in document["measurement"].items()}
+        for name in _TENSORS_BY_NAME & parts.keys():
+            parts[name] = {metric: _tensor(values) for metric, values in parts[name].items()}
+        asked = [name for name in _PARTS if parts.get(name) is not None]
+        parts.update({name: _part(name, parts[name]) for name in asked})
+        return Findings(Measurement(**parts), **{name: document[name] for name in _FACTS})
     except (KeyError, TypeError, AttributeError, ValueError):
         return None
 
@@ -81,7 +79,8 @@ def _part(name: str, values: Any) -> Any:
     if name == "layers":
         from pytest_linearity.numerics.measurement.measurement import LayerProfile
 
-        return LayerProfile(values["names"], *(_tensor(values[key]) for key in _TENSORS))
+        tensors = (_tensor(values[key]) for key in ("relative_error", "cosine_similarity"))
+        return LayerProfile(values["names"], *tensors)
     if name == "refinement":
         from pytest_linearity.numerics.measurement.measurement import Refinement
 

@@ -156,18 +156,12 @@ def _decides(findings: Findings, config: Config) -> bool:
     measured, limits = findings.measurement, limits_of(config)
     if config.precision != "auto":
         return True
-    columns = zip(
-        measured.relative_error,
-        measured.cosine_similarity,
-        measured.noise_floor,
-        measured.precision,
-        strict=True,
-    )
-    for place, (error, cosine, floor, precision) in enumerate(columns):
+    columns = zip(measured.noise_floor, measured.precision, strict=True)
+    for place, (floor, precision) in enumerate(columns):
+        metrics = measured.values(place, config.chosen_metrics)
+        error = metrics[0].values
         if precision == "float64" or floor is None or not error.isfinite().all():
             continue
-        metrics = measured.metric_values(place, config.chosen_metrics)
-        floors = torch.full_like(error, floor)
-        if undecided(error, cosine, floors, limits, metrics, measured.kinds):
+        if undecided(metrics, torch.full_like(error, floor), limits, measured.kinds):
             return False
     return True

@@ -82,9 +82,14 @@ def undecided(
     """
     rows = rows_by_kind(kinds, len(relative_error)).values()
     if len(rows) > 1:
-        pairs = relative_error, cosine_similarity, floor
         return any(
-            undecided(*(values[k] for values in pairs), limits, [found.at(k) for found in metrics])
+            undecided(
+                relative_error[k],
+                cosine_similarity[k],
+                floor[k],
+                limits,
+                [found.at(k) for found in metrics],
+            )
             for k in rows
         )
     if any(found.near(limits.metrics.get(found.metric.name)) for found in metrics):

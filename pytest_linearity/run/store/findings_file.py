@@ -63,7 +63,7 @@ def _read_as(hint: Any, value: Any) -> Any:
     """What `_plain` made plain, by the type that it had: JSON's lists were tuples or tensors."""
     if get_origin(hint) is UnionType:  # of a type and None
         hint = next(kind for kind in get_args(hint) if kind is not NoneType)
-    if isinstance(value, dict) and is_dataclass(hint):
+    if isinstance(value, dict) and isinstance(hint, type) and is_dataclass(hint):
         hints = get_type_hints(hint)
         return hint(**{name: _read_as(hints[name], entry) for name, entry in value.items()})
     if isinstance(value, dict):

@@ -132,4 +132,4 @@ def _silence(config: pytest.Config, rank: int) -> None:
         config.option.basetemp = f"{config.option.basetemp}-rank{rank}"
     cache = getattr(config, "cache", None)
     if cache is not None:
-        cache.set = lambda key, value: None
+        cache.set = lambda key, value: None  # pytest has no cache that is only read

@@ -158,6 +158,12 @@ def test_no_module_imports_itself_by_way_of_others() -> None:
     assert circles(inner(PACKAGE)) == []
 
 
+def test_nor_does_a_room_of_a_package() -> None:
+    rooms = [tuple(".".join(name.split(".")[:2]) for name in pair) for pair in inner(PACKAGE)]
+    within = [(m, t) for m, t in rooms if m != t and m.split(".")[0] == t.split(".")[0]]
+    assert circles(within) == []
+
+
 @pytest.mark.parametrize("library", OWNERS)
 def test_a_library_is_the_business_of_its_rooms(library: str) -> None:
     users = {

@@ -99,5 +99,12 @@ def test_one_measures_on_a_device_at_a_time_and_others_count_their_waiting(
 
 def test_what_has_ended_needs_no_device(exchange: Exchange, tmp_path: Path) -> None:
     exchange.fail(key(None, "full"), LinearityError("no"))
-    with exchange.lock(key()), Exchange(tmp_path).lock(key(None, "full")):
-        pass
+    came = threading.Event()
+
+    def look() -> None:
+        with Exchange(tmp_path).lock(key(None, "full")):
+            came.set()
+
+    with exchange.lock(key()):
+        threading.Thread(target=look, daemon=True).start()
+        assert came.wait(10)

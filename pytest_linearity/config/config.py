@@ -18,7 +18,7 @@ from pytest_linearity.errors import ConfigError, shown
 from pytest_linearity.numerics.directions.kinds import RANDOM, unreversed
 from pytest_linearity.numerics.metrics.metric import Metric
 from pytest_linearity.numerics.metrics.registry import (
-    ALWAYS,
+    LIMIT_KEYS,
     MetricSource,
     choose,
     installed_metrics,
@@ -221,7 +221,7 @@ class Config:
             )
 
     def _check_metrics(self) -> None:
-        for name, key in ALWAYS.items():
+        for name, key in LIMIT_KEYS.items():
             if name in (self.limits or {}):
                 raise self.error("limits", f"{name} has a key of its own for its limit: {key}")
         for key, names in (("metrics", self.metrics), ("limits", self.limits or ())):

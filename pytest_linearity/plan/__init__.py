@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pytest_linearity.plan.forecast import Case, Plan, Planner
-from pytest_linearity.plan.subject import subject_of
+from pytest_linearity.plan.model import planned_model
 from pytest_linearity.plan.workload import workload_of
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def plan_of(
     from pytest_linearity.probes.shared_prefix import why_no_cache
     from pytest_linearity.run.environment import private_memory, resolve_device
 
-    subject = subject_of(config)
+    subject = planned_model(config)
     workload = workload_of(
         config,
         subject.place,

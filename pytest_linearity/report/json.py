@@ -75,8 +75,6 @@ def load_schema() -> dict[str, Any]:
 
 _SHOWN: dict[str, dict[str, Any]] = {
     "config": {
-        "relerr_threshold": (int, float),
-        "cos_threshold": (int, float),
         "min_linearity_radius": (int, float, NoneType),
         "max_regression": (int, float, NoneType),
     },

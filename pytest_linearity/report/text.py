@@ -10,7 +10,12 @@ from pytest_linearity.verdict import numbers
 if TYPE_CHECKING:
     from pytest_linearity.report.results import Result
     from pytest_linearity.verdict.confidence import Interval
-    from pytest_linearity.verdict.document import KindFigures, MetricFigures, RadiusFigures, Report
+    from pytest_linearity.verdict.document import (
+        MetricFigures,
+        RadiusFigures,
+        Report,
+        SampleFigures,
+    )
     from pytest_linearity.verdict.regression.compare import RadiusRegression
 
 
@@ -55,7 +60,7 @@ def compliance(figures: RadiusFigures, config: Mapping[str, Any]) -> str:
     return "no (allowed)" if least is not None and figures.radius > least else "no"
 
 
-def verdict(complies: str, figures: RadiusFigures | KindFigures) -> str:
+def verdict(complies: str, figures: RadiusFigures | SampleFigures) -> str:
     """Whether a radius complies, and that this is inconclusive, where it is."""
     return f"{complies}, inconclusive" if figures.inconclusive else complies
 

@@ -1,37 +1,100 @@
-"""Values of a JSON document -> fields of a dataclass, or a phrase that says what is wrong."""
+"""Dataclasses as JSON, and back by the type hints of their fields.
+
+Both know numbers, texts, booleans, objects of anything (`Mapping[str, Any]`), and made of these:
+other dataclasses, `Mapping[str, X]`, `tuple[X, ...]`, intervals `tuple[X, X]`, rows `list[X]` and
+matrices `list[list[X]]`. JSON has no NaN or Infinity, and neither has what is read here.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import MISSING, fields
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, fields, is_dataclass
 from types import NoneType, UnionType
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar, get_args, get_origin, get_type_hints
 
 from pytest_linearity.errors import shown
 
 _Data = TypeVar("_Data")
 
+Spelled: TypeAlias = Annotated[str, "a number"]
+"""A key of an object that must spell a number, as the radii of a report do."""
 
-def typed(kind: type[_Data], values: Mapping[str, Any], prefix: str = "") -> _Data:
+_NAMES: Mapping[Any, str] = {
+    float: "a number",
+    int: "a whole number",
+    str: "text",
+    bool: "true or false",
+    NoneType: "null",
+}
+
+
+def encode(value: Any) -> Any:
+    """What `decode` reads, as `json` writes it: fields by name, in their order; tuples as lists."""
+    if is_dataclass(value):
+        return {entry.name: encode(getattr(value, entry.name)) for entry in fields(value)}
+    if isinstance(value, Mapping):
+        return {key: encode(entry) for key, entry in value.items()}
+    return [encode(entry) for entry in value] if isinstance(value, (list, tuple)) else value
+
+
+def decode(kind: type[_Data], values: Any, name: str = "", **decoded: Any) -> _Data:
     """A dataclass of values that have been read from a file.
 
     Args:
-        kind: The dataclass; fields may be numbers, texts, booleans, mappings, tuples or ``None``.
-        values: By field; one left out has its default.
-        prefix: What the names of the fields begin with in a message.
+        kind: The dataclass.
+        values: By field; keys that are no field are left out, a field left out has its default.
+        name: What a message calls the object, as ``metrics.0.1``; empty for a whole document.
+        decoded: Fields that are not to be looked for among the values.
 
     Raises:
         ValueError: If a value has another type than its field, or one without default is missing.
     """
-    hints = get_type_hints(kind)
-    given: dict[str, Any] = {}
+    if not isinstance(values, Mapping):
+        raise ValueError(f"{name} is not an object")
+    hints = get_type_hints(kind, include_extras=True)
+    prefix = f"{name}." if name else ""
     for entry in fields(kind):  # type: ignore[arg-type]
+        if entry.name in decoded:
+            continue
         if entry.name in values:
-            given[entry.name] = _value(values[entry.name], hints[entry.name], prefix + entry.name)
+            where = prefix + entry.name
+            decoded[entry.name] = decode_value(hints[entry.name], values[entry.name], where)
         elif entry.default is MISSING and entry.default_factory is MISSING:
             raise ValueError(f"{prefix}{entry.name} is missing")
-    return kind(**given)
+    return kind(**decoded)
+
+
+def decode_value(hint: Any, value: Any, name: str) -> Any:
+    """A value that has been read from a file, as a type hint wants it.
+
+    Args:
+        hint: The hint; beside ``None`` a dataclass is one that is left out of the file.
+        value: The value.
+        name: What a message calls it.
+
+    Raises:
+        ValueError: If it is of another type.
+    """
+    kinds = get_args(hint) if isinstance(hint, UnionType) else (hint,)
+    if is_dataclass(kinds[0]):
+        return decode(kinds[0], value, name)  # type: ignore[arg-type]
+    if value is None and NoneType in kinds:
+        return None
+    read = _READERS.get(get_origin(kinds[0]))
+    return _scalar(kinds, value, name) if read is None else read(get_args(kinds[0]), value, name)
+
+
+def _mapping(hints: tuple[Any, ...], values: Any, name: str) -> Any:
+    key, hint = hints
+    if hint is Any:
+        return _scalar((Mapping,), values, name)
+    if not isinstance(values, Mapping):
+        raise ValueError(f"{name} is not an object")
+    if key == Spelled:
+        for text in values:
+            number(text, name)
+    return {text: decode_value(hint, value, f"{name}.{text}") for text, value in values.items()}
 
 
 def number(text: str, name: str) -> float:
@@ -49,63 +112,48 @@ def number(text: str, name: str) -> float:
     return value
 
 
-def matrix(values: Any, name: str) -> list[list[float | None]]:
-    """Rows of numbers, all of one length; ``None`` where there is none.
+def _tuple(hints: tuple[Any, ...], values: Any, name: str) -> tuple[Any, ...]:
+    if hints[-1] is not Ellipsis:
+        if not isinstance(values, list) or len(values) != len(hints):
+            raise ValueError(f"{name} is {shown(values)}, not a lower and an upper end")
+        return tuple(map(lambda hint, end: decode_value(hint, end, name), hints, values))
+    return tuple(_list(hints[:1], values, name))
 
-    Raises:
-        ValueError: If it is anything else.
-    """
-    if not isinstance(values, list) or not all(isinstance(row, list) for row in values):
-        raise ValueError(f"{name} is not a list of lists")
-    if len({len(row) for row in values}) > 1:
+
+def _list(hints: tuple[Any, ...], values: Any, name: str) -> list[Any]:
+    (hint,) = hints
+    of_lists = get_origin(hint) is list
+    if not isinstance(values, list) or (of_lists and not all(isinstance(v, list) for v in values)):
+        what = "lists" if of_lists else "texts" if hint is str else "numbers"
+        raise ValueError(f"{name} is not a list of {what}")
+    if of_lists and len({len(row) for row in values}) > 1:
         raise ValueError(f"{name} has rows of different length")
-    return [[_value(entry, float | None, name) for entry in row] for row in values]
+    if None in values and hint in (float, int, str):
+        raise ValueError(f"{name} holds null")
+    return [decode_value(hint, value, name) for value in values]
 
 
-def intervals(values: Mapping[str, Any], prefix: str = "") -> dict[str, tuple[float, float] | None]:
-    """Those of the values that are intervals, which JSON has as lists of two ends.
-
-    Args:
-        values: By field; those whose names begin with ``interval`` are taken.
-        prefix: What the names of the fields begin with in a message.
-
-    Raises:
-        ValueError: If one is neither two numbers nor ``None``.
-    """
-    found: dict[str, tuple[float, float] | None] = {}
-    for name, ends in values.items():
-        if not name.startswith("interval"):
-            continue
-        if ends is None:
-            found[name] = None
-            continue
-        if not isinstance(ends, list) or len(ends) != 2:
-            raise ValueError(f"{prefix}{name} is {shown(ends)}, not a lower and an upper end")
-        low, high = (_value(end, float, prefix + name) for end in ends)
-        found[name] = low, high
-    return found
+def _choice(choices: tuple[Any, ...], value: Any, name: str) -> Any:
+    if value not in choices:
+        raise ValueError(f"{name} is {shown(value)}, not {' or '.join(map(str, choices))}")
+    return value
 
 
-def as_list(interval: tuple[float, float] | None) -> list[float] | None:
-    """An interval as JSON has it."""
-    return None if interval is None else list(interval)
+_READERS: Mapping[Any, Callable[[tuple[Any, ...], Any, str], Any]] = {
+    Mapping: _mapping,
+    tuple: _tuple,
+    list: _list,
+    Literal: _choice,
+}
 
 
-def _value(value: Any, hint: Any, name: str) -> Any:
-    alternatives = get_args(hint) if isinstance(hint, UnionType) else (hint,)
-    kinds = tuple(get_origin(kind) or kind for kind in alternatives)
-    if float in kinds and type(value) is int:
-        value = float(value)  # other programs write 1.0 as 1
+def _scalar(kinds: tuple[Any, ...], value: Any, name: str) -> Any:
+    if float in kinds and type(value) is int:  # other programs write 1.0 as 1
+        value = float(value) if abs(value) < 2**1024 else math.inf
     if isinstance(value, float) and not math.isfinite(value):  # as 1e999 is
         raise ValueError(f"{name} is {value}, which is not finite")
     # In Python a truth value is an integer, in JSON it is not.
     if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-        raise ValueError(f"{name} is {shown(value)}, not {_spelled(kinds)}")
+        expected = " or ".join(_NAMES.get(kind, "an object") for kind in kinds)
+        raise ValueError(f"{name} is {shown(value)}, not {expected}")
     return value
-
-
-def _spelled(kinds: tuple[Any, ...]) -> str:
-    names = {float: "a number", int: "a whole number", str: "text", bool: "true or false"}
-    return " or ".join(
-        names.get(kind, "null" if kind is NoneType else "an object") for kind in kinds
-    )

@@ -47,8 +47,8 @@ def _second_order(measured: Measurement, config: Config) -> CurvatureFigures:
         mean_curvature_ratio=mean,
         std_curvature_ratio=std,
         predicted_crossing_radius=2 * limit / mean if mean else None,
-        curvature_ratio=_matrix(kappa),
-        crossing_radius=_matrix(2 * limit / kappa),
+        curvature_ratio=matrix(kappa),
+        crossing_radius=matrix(2 * limit / kappa),
         predicted={
             str(radius): _prediction(
                 radius, kappa, measured.relative_error[measured.radii.index(radius)]
@@ -65,7 +65,7 @@ def _prediction(radius: float, kappa: Tensor, error: Tensor) -> Prediction:
     return Prediction(
         relative_error=mean,
         measured_over_predicted=measured / mean if mean and measured is not None else None,
-        pairs=_matrix(error / predicted),
+        pairs=matrix(error / predicted),
     )
 
 
@@ -91,6 +91,7 @@ def _refined(measured: Measurement) -> RefinedFigures | None:
     return None if found is None else RefinedFigures(found.low, found.high, found.evaluated)
 
 
-def _matrix(values: Tensor) -> Matrix:
+def matrix(values: Tensor) -> Matrix:
+    """The figures of every pair, Tensor [directions, prompts], as a report has them."""
     rows = values.to(torch.float64).tolist()
     return [[value if isfinite(value) else None for value in row] for row in rows]

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pytest_linearity.errors import shown
+from pytest_linearity.numerics.metrics.metric import Metric, Side
+from pytest_linearity.numerics.metrics.registry import ALWAYS, LIMIT_KEYS
 from pytest_linearity.verdict.confidence import Interval
-from pytest_linearity.verdict.decode import as_list, intervals, matrix, number, typed
+from pytest_linearity.verdict.decode import decode, decode_value, encode, number
 from pytest_linearity.verdict.diagnosis_figures import (
     CurvatureFigures,
+    Matrix,
     ProfileFigures,
     RefinedFigures,
 )
@@ -20,16 +22,21 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True)
 class MetricFigures:
-    """What a metric that was asked for came to at one radius."""
+    """What a metric came to at one radius: its mean, how far that is known, and its limit.
+
+    Relative error and cosine similarity have one like any other metric. Why they do not comply the
+    reason of their radius says, and how far rounding moves them its noise floor; it is not said
+    here once more.
+    """
 
     label: str
     """What tables call the metric."""
-    good: str
+    good: Side
     """Which values are good ones: ``smaller`` or ``larger``."""
     mean: float | None
     """Mean over all (direction, prompt) pairs; ``None`` where one is not defined."""
     std: float | None
-    """Standard deviation over all pairs (population)."""
+    """Standard deviation over all pairs (population, as the pairs are all there are)."""
     noise_floor: float | None
     """How far rounding alone can move the mean; ``None`` where that is not defined."""
     limit: float | None
@@ -39,11 +46,21 @@ class MetricFigures:
     reason: str | None = None
     """Why it does not comply, as ``mean kl 0.08 > 0.05``; ``None`` when it does."""
     interval: Interval | None = None
-    """Where the mean over all directions lies; ``None`` for a single one, or several kinds."""
+    """Where the mean over all directions lies, at the confidence of ``sampling``; ``None`` for a
+    single direction, or several kinds of them, which have intervals of their own."""
 
-    def to_dict(self) -> dict[str, Any]:
-        """The JSON object of this metric."""
-        return {**asdict(self), "interval": as_list(self.interval)}
+    @classmethod
+    def always(
+        cls,
+        metric: Metric,
+        mean: float | None,
+        std: float | None,
+        interval: Interval | None,
+        limit: float | None,
+    ) -> MetricFigures:
+        """The figures of relative error or cosine similarity."""
+        complies = mean is not None and (limit is None or metric.keeps(limit, mean))
+        return cls(metric.label, metric.good, mean, std, None, limit, complies, interval=interval)
 
     def keeps(self, limit: float) -> bool:
         """Whether the mean is defined and on the good side of a limit, or on it."""
@@ -52,134 +69,183 @@ class MetricFigures:
         return self.mean <= limit if self.good == "smaller" else self.mean >= limit
 
 
-@dataclass(frozen=True)
-class KindFigures:
-    """What was found at one radius along the directions of one kind."""
+@dataclass(frozen=True, kw_only=True)
+class SampleFigures:
+    """What was found at one radius along a sample of directions: those of one kind, or all."""
 
-    mean_relative_error: float | None
-    """Mean of ε over the (direction, prompt) pairs of this kind; ``None`` where not defined."""
-    std_relative_error: float | None
-    """Standard deviation of ε over these pairs (population)."""
-    mean_cosine_similarity: float | None
-    """Mean of c over these pairs."""
-    std_cosine_similarity: float | None
-    """Standard deviation of c over these pairs."""
+    figures: Mapping[str, MetricFigures]
+    """Every metric by name, relative error and cosine similarity first."""
     complies: bool
-    """Whether all means of this kind are within their limits."""
+    """Whether all means are within their limits."""
     reason: str | None = None
-    """Why not; ``None`` when they are."""
-    metrics: Mapping[str, MetricFigures] = field(default_factory=dict)
-    """What was asked for besides relative error and cosine similarity, by name."""
-    interval_relative_error: Interval | None = None
-    """Where the mean of ε over all directions of this kind lies; ``None`` for a single one."""
-    interval_cosine_similarity: Interval | None = None
-    """Where the mean of c over all directions of this kind lies."""
+    """Why it does not comply, as ``mean relative error 0.31 > 0.20``; ``None`` when it does."""
     inconclusive: bool = False
-    """Whether more directions of this kind could change the verdict on it."""
+    """Whether a limit lies inside its interval, so that more directions could change the verdict;
+    not so where another limit is surely broken."""
 
-    @classmethod
-    def of(cls, figures: RadiusFigures) -> KindFigures:
-        """What is kept of figures that were judged by themselves."""
-        return cls(**{key.name: getattr(figures, key.name) for key in fields(cls)})
+    @property
+    def mean_relative_error(self) -> float | None:
+        """Mean of ε over all (direction, prompt) pairs; None where one is not defined."""
+        return self.figures["relative_error"].mean
+
+    @property
+    def std_relative_error(self) -> float | None:
+        """Standard deviation of ε over all pairs (population, as the pairs are all there are)."""
+        return self.figures["relative_error"].std
+
+    @property
+    def interval_relative_error(self) -> Interval | None:
+        """Where the mean of ε over all directions lies; see `MetricFigures.interval`."""
+        return self.figures["relative_error"].interval
+
+    @property
+    def mean_cosine_similarity(self) -> float | None:
+        """Mean of c over all pairs; None where one is not defined."""
+        return self.figures["cosine_similarity"].mean
+
+    @property
+    def std_cosine_similarity(self) -> float | None:
+        """Standard deviation of c over all pairs."""
+        return self.figures["cosine_similarity"].std
+
+    @property
+    def interval_cosine_similarity(self) -> Interval | None:
+        """Where the mean of c over all directions lies."""
+        return self.figures["cosine_similarity"].interval
+
+    @property
+    def metrics(self) -> Mapping[str, MetricFigures]:
+        """What was asked for besides relative error and cosine similarity, by name."""
+        return {name: found for name, found in self.figures.items() if name not in ALWAYS}
 
     def to_dict(self) -> dict[str, Any]:
-        """The JSON object of this kind."""
-        figures = {key.name: getattr(self, key.name) for key in fields(self)}
-        for name in ("interval_relative_error", "interval_cosine_similarity"):
-            figures[name] = as_list(figures[name])
-        del figures["metrics"]
-        if self.metrics:
-            figures["metrics"] = {name: found.to_dict() for name, found in self.metrics.items()}
-        return figures
+        """The JSON object, in which relative error and cosine similarity are spelled out."""
+        return {
+            **self._means(),
+            "complies": self.complies,
+            "reason": self.reason,
+            **self._intervals(),
+            "inconclusive": self.inconclusive,
+            **self._further(),
+        }
+
+    def _means(self) -> dict[str, Any]:
+        return {
+            f"{part}_{name}": getattr(self.figures[name], part)
+            for name in ALWAYS
+            for part in ("mean", "std")
+        }
+
+    def _intervals(self) -> dict[str, Any]:
+        return {f"interval_{name}": encode(self.figures[name].interval) for name in ALWAYS}
+
+    def _further(self) -> dict[str, Any]:
+        return {"metrics": encode(self.metrics)} if self.metrics else {}
 
 
-@dataclass(frozen=True)
-class RadiusFigures:
-    """What was found at one radius.
+@dataclass(frozen=True, kw_only=True)
+class RadiusFigures(SampleFigures):
+    """What was found at one radius, over all directions and for each kind of them.
 
-    A figure that is not defined (a pair whose true change is zero, a value that is not finite) is
-    ``None``, and ``reason`` says why.
+    `figures` holds every metric; `mean_relative_error`, `std_relative_error`,
+    `interval_relative_error` and the same of `cosine_similarity` are short for those that always
+    are there. A figure that is not defined (a pair whose true change is zero, a value that is not
+    finite) is ``None``, and `reason` says why.
     """
 
     radius: float
     """The radius r, in the unit of the config: the Euclidean norm of the step, or that over the
     norm of the parameters in scope."""
-    mean_relative_error: float | None
-    """Mean of ε over all (direction, prompt) pairs."""
-    std_relative_error: float | None
-    """Standard deviation of ε over all pairs (population, as the pairs are all there are)."""
-    mean_cosine_similarity: float | None
-    """Mean of c over all pairs."""
-    std_cosine_similarity: float | None
-    """Standard deviation of c over all pairs."""
     noise_floor: float | None
     """Relative error that rounding alone causes at this radius."""
     precision: str
     """Arithmetic of the forwards at this radius: ``float32`` or ``float64``."""
-    complies: bool
-    """Whether all means are within their limits."""
-    reason: str | None = None
-    """Why it does not comply, as ``mean relative error 0.31 > 0.20``; ``None`` when it does."""
     routing_flips: int | None = None
     """Routing decisions of mixture-of-experts layers that differ between θ* and θ* + rδ, summed
     over all pairs; ``None`` for a model without routers."""
-    metrics: Mapping[str, MetricFigures] = field(default_factory=dict)
-    """What was asked for besides relative error and cosine similarity, by name."""
-    by_kind: Mapping[str, KindFigures] = field(default_factory=dict)
+    by_kind: Mapping[str, SampleFigures] = field(default_factory=dict)
     """Each kind of directions by itself, where there are several."""
     radius_absolute: float | None = None
     """The Euclidean norm of the step; ``None`` where the parameters' norm is not known."""
     radius_relative: float | None = None
     """That over the norm of the parameters in scope; ``None`` where it is not known or zero."""
-    interval_relative_error: Interval | None = None
-    """Where the mean of ε over all directions lies, at the confidence of ``sampling``; ``None`` for
-    a single direction, or several kinds of them, which have intervals of their own."""
-    interval_cosine_similarity: Interval | None = None
-    """Where the mean of c over all directions lies."""
-    inconclusive: bool = False
-    """Whether a limit lies inside its interval, so that more directions could change the verdict;
-    not so where another limit is surely broken."""
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object of this radius, without the radius itself, which is its key."""
-        figures: dict[str, Any] = {
-            "mean_relative_error": self.mean_relative_error,
-            "std_relative_error": self.std_relative_error,
-            "mean_cosine_similarity": self.mean_cosine_similarity,
-            "std_cosine_similarity": self.std_cosine_similarity,
+        by_kind = {kind: figures.to_dict() for kind, figures in self.by_kind.items()}
+        units = {
+            "radius_absolute": self.radius_absolute,
+            "radius_relative": self.radius_relative,
+        }
+        return {
+            **self._means(),
             "noise_floor": self.noise_floor,
             "precision": self.precision,
             "complies": self.complies,
             "reason": self.reason,
-            "interval_relative_error": as_list(self.interval_relative_error),
-            "interval_cosine_similarity": as_list(self.interval_cosine_similarity),
+            **self._intervals(),
             "inconclusive": self.inconclusive,
+            **({} if self.routing_flips is None else {"routing_flips": self.routing_flips}),
+            **self._further(),
+            **({"by_kind": by_kind} if by_kind else {}),
+            **{key: radius for key, radius in units.items() if radius is not None},
         }
-        if self.routing_flips is not None:
-            figures["routing_flips"] = self.routing_flips
-        if self.metrics:
-            figures["metrics"] = {name: found.to_dict() for name, found in self.metrics.items()}
-        if self.by_kind:
-            figures["by_kind"] = {kind: found.to_dict() for kind, found in self.by_kind.items()}
-        for key in ("radius_absolute", "radius_relative"):
-            if getattr(self, key) is not None:
-                figures[key] = getattr(self, key)
-        return figures
 
     @classmethod
-    def from_dict(cls, radius: float, figures: Mapping[str, Any]) -> RadiusFigures:
+    def from_dict(
+        cls, radius: float, values: Any, limits: Mapping[str, float | None]
+    ) -> RadiusFigures:
         """The exact inverse of `to_dict`; keys that are not known are left out.
+
+        Args:
+            radius: The radius.
+            values: The JSON object.
+            limits: Of relative error and cosine similarity, by name.
 
         Raises:
             ValueError: If a figure is missing or of another type than it must be.
         """
-        known = {key.name for key in fields(cls)} - {"radius"}
-        given = {key: value for key, value in figures.items() if key in known}
-        given |= intervals(given, f"metrics.{radius}.")
-        further = metric_figures(figures.get("metrics", {}), f"metrics.{radius}.metrics")
-        by_kind = kind_figures(figures.get("by_kind", {}), f"metrics.{radius}.by_kind")
-        read = {"radius": radius, **given, "metrics": further, "by_kind": by_kind}
-        return typed(cls, read, f"metrics.{radius}.")
+        name = f"metrics.{radius}"
+        figures = _figures(values, name, limits)
+        kinds = decode_value(Mapping[str, Any], values.get("by_kind", {}), f"{name}.by_kind")
+        by_kind = {
+            kind: decode(SampleFigures, found, where, figures=_figures(found, where, limits))
+            for kind, found in kinds.items()
+            for where in [f"{name}.by_kind.{kind}"]
+        }
+        return decode(cls, values, name, radius=radius, figures=figures, by_kind=by_kind)
+
+
+@dataclass(frozen=True)
+class _Always:
+    """Relative error and cosine similarity as the JSON of a sample spells them."""
+
+    mean_relative_error: float | None
+    std_relative_error: float | None
+    mean_cosine_similarity: float | None
+    std_cosine_similarity: float | None
+    interval_relative_error: Interval | None = None
+    interval_cosine_similarity: Interval | None = None
+
+
+def _figures(
+    values: Any, name: str, limits: Mapping[str, float | None]
+) -> dict[str, MetricFigures]:
+    """Every metric of a sample, from its JSON."""
+    spelled = decode(_Always, values, name)
+    figures = {
+        metric: MetricFigures.always(
+            ALWAYS[metric],
+            getattr(spelled, f"mean_{metric}"),
+            getattr(spelled, f"std_{metric}"),
+            getattr(spelled, f"interval_{metric}"),
+            limits[metric],
+        )
+        for metric in ALWAYS
+    }
+    further = values.get("metrics", {})
+    figures.update(decode_value(Mapping[str, MetricFigures], further, f"{name}.metrics"))
+    return figures
 
 
 @dataclass(frozen=True)
@@ -198,30 +264,6 @@ class SamplingFigures:
     """Confidence of the interval of each look, which that takes."""
     settled: tuple[float, ...]
     """The radii whose verdict more directions would not change, at this confidence."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """The JSON object."""
-        return {
-            key: list(value) if isinstance(value, tuple) else value
-            for key, value in asdict(self).items()
-        }
-
-    @classmethod
-    def from_dict(cls, values: Any) -> SamplingFigures:
-        """The exact inverse of `to_dict`; keys that are not known are left out.
-
-        Raises:
-            ValueError: If a part is missing or of another type than it must be.
-        """
-        if not isinstance(values, Mapping):
-            raise ValueError("sampling is not an object")
-        known = {key.name for key in fields(cls)}
-        given = {key: value for key, value in values.items() if key in known}
-        for name in ("rounds", "planned", "settled"):
-            if name in given:
-                kind = float if name == "settled" else int
-                given[name] = _numbers(given[name], kind, f"sampling.{name}")
-        return typed(cls, given, "sampling.")
 
 
 @dataclass(frozen=True)
@@ -244,7 +286,7 @@ class Report:
     """Which parameters were perturbed."""
     environment: Mapping[str, Any] = field(default_factory=dict)
     """Versions, device, precision used, JVP method, seconds, peak memory."""
-    pairs: Mapping[str, Any] = field(default_factory=dict)
+    pairs: Mapping[str, Mapping[str, Matrix]] = field(default_factory=dict)
     """By radius (spelled as in ``metrics``) ``relative_error`` and ``cosine_similarity`` of every
     pair, each a list of directions that are lists of prompts; ``None`` where not finite."""
     sampling: SamplingFigures | None = None
@@ -269,6 +311,12 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """The report as the JSON object that is written to disk; holds no NaN or Infinity."""
+        further = {
+            "sampling": self.sampling,
+            "second_order": self.second_order,
+            "layers": self.layers and self.layers.to_dict(),
+            "refined": self.refined,
+        }
         return {
             "schema_version": SCHEMA_VERSION,
             "config": dict(self.config),
@@ -280,11 +328,7 @@ class Report:
             "passed": self.passed,
             "pairs": dict(self.pairs),
             "environment": dict(self.environment),
-            **{
-                name: found.to_dict()
-                for name in _PARTS
-                if (found := getattr(self, name)) is not None
-            },
+            **{name: encode(found) for name, found in further.items() if found is not None},
         }
 
     @classmethod
@@ -294,117 +338,26 @@ class Report:
         Raises:
             ValueError: If a part is missing or of another type than it must be.
         """
-        known = {key.name for key in fields(cls)} - {"radii"}
-        given = {key: value for key, value in document.items() if key in known}
-        return typed(
-            cls,
-            {
-                **given,
-                "radii": _radii(document.get("metrics")),
-                "pairs": _pairs(document.get("pairs", {})),
-                **{
-                    name: kind.from_dict(document[name])
-                    for name, kind in _PARTS.items()
-                    if name in document
-                },
-            },
-        )
+        layers: dict[str, Any] = {}
+        if "layers" in document:
+            layers["layers"] = ProfileFigures.from_dict(document["layers"])
+        report = decode(cls, document, radii=(), **layers)
+        limits = {
+            name: decode_value(float, report.config.get(key), f"config.{key}")
+            for name, key in LIMIT_KEYS.items()
+        }
+        return replace(report, radii=_radii(document.get("metrics"), limits))
 
 
-_PARTS: Mapping[str, type[CurvatureFigures | ProfileFigures | RefinedFigures | SamplingFigures]] = {
-    "sampling": SamplingFigures,
-    "second_order": CurvatureFigures,
-    "layers": ProfileFigures,
-    "refined": RefinedFigures,
-}
-"""What not every report has: what tells why a radius does not comply is there where it was asked
-for."""
-
-
-def _radii(metrics: Any) -> tuple[RadiusFigures, ...]:
+def _radii(metrics: Any, limits: Mapping[str, float]) -> tuple[RadiusFigures, ...]:
     if not isinstance(metrics, Mapping) or not metrics:
         raise ValueError("metrics holds no radius")
     entries = [(number(radius, "metrics"), figures) for radius, figures in metrics.items()]
-    for radius, figures in entries:
-        if not isinstance(figures, Mapping):
-            raise ValueError(f"metrics.{radius} is not an object")
-    found = tuple(
-        RadiusFigures.from_dict(radius, figures)
+    radii = tuple(
+        RadiusFigures.from_dict(radius, figures, limits)
         for radius, figures in sorted(entries, key=lambda entry: entry[0])
     )
-    for figures in found:
-        if figures.metrics.keys() != found[0].metrics.keys():
+    for figures in radii:
+        if figures.figures.keys() != radii[0].figures.keys():
             raise ValueError(f"metrics.{figures.radius}.metrics are not those of the other radii")
-    return found
-
-
-def _pairs(pairs: Any) -> dict[str, Any]:
-    if not isinstance(pairs, Mapping):
-        raise ValueError("pairs is not an object")
-    found: dict[str, Any] = {}
-    for radius, figures in pairs.items():
-        if not isinstance(figures, Mapping):
-            raise ValueError(f"pairs.{radius} is not an object")
-        found[radius] = {
-            metric: matrix(values, f"pairs.{radius}.{metric}") for metric, values in figures.items()
-        }
-    return found
-
-
-def metric_figures(values: Any, name: str) -> dict[str, MetricFigures]:
-    """The exact inverse of `MetricFigures.to_dict`, for all metrics of a radius.
-
-    Args:
-        values: An object of objects; keys that are not known are left out.
-        name: What a message calls it.
-
-    Raises:
-        ValueError: If a figure is missing or of another type than it must be.
-    """
-    if not isinstance(values, Mapping):
-        raise ValueError(f"{name} is not an object")
-    known = {key.name for key in fields(MetricFigures)}
-    found = {}
-    for metric, figures in values.items():
-        if not isinstance(figures, Mapping):
-            raise ValueError(f"{name}.{metric} is not an object")
-        given = {key: value for key, value in figures.items() if key in known}
-        given |= intervals(given, f"{name}.{metric}.")
-        found[metric] = typed(MetricFigures, given, f"{name}.{metric}.")
-        if found[metric].good not in ("smaller", "larger"):
-            raise ValueError(f"{name}.{metric}.good is {found[metric].good!r}")
-    return found
-
-
-def kind_figures(values: Any, name: str) -> dict[str, KindFigures]:
-    """The exact inverse of `KindFigures.to_dict`, for all kinds of a radius.
-
-    Args:
-        values: An object of objects; keys that are not known are left out.
-        name: What a message calls it.
-
-    Raises:
-        ValueError: If a figure is missing or of another type than it must be.
-    """
-    if not isinstance(values, Mapping):
-        raise ValueError(f"{name} is not an object")
-    known = {key.name for key in fields(KindFigures)}
-    found = {}
-    for kind, figures in values.items():
-        where = f"{name}.{kind}"
-        if not isinstance(figures, Mapping):
-            raise ValueError(f"{where} is not an object")
-        given = {key: value for key, value in figures.items() if key in known}
-        given |= intervals(given, f"{where}.")
-        further = metric_figures(figures.get("metrics", {}), f"{where}.metrics")
-        found[kind] = typed(KindFigures, {**given, "metrics": further}, f"{where}.")
-    return found
-
-
-def _numbers(values: Any, kind: type, name: str) -> tuple[Any, ...]:
-    accepted = (int, float) if kind is float else (int,)
-    if not isinstance(values, list) or not all(
-        isinstance(value, accepted) and not isinstance(value, bool) for value in values
-    ):
-        raise ValueError(f"{name} is {shown(values)}, not a list of numbers")
-    return tuple(kind(value) for value in values)
+    return radii

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from pytest_linearity.numerics.directions.kinds import RANDOM, rows_by_kind
 from pytest_linearity.numerics.measurement.radius_unit import absolute_radius, relative_radius
-from pytest_linearity.verdict.diagnosis import diagnosis
+from pytest_linearity.numerics.metrics.registry import ALWAYS
+from pytest_linearity.verdict.diagnosis import diagnosis, matrix
+from pytest_linearity.verdict.diagnosis_figures import Matrix
 from pytest_linearity.verdict.document import RadiusFigures, Report, SamplingFigures
 from pytest_linearity.verdict.limits import certainty_of, limits_of
 from pytest_linearity.verdict.radius import judge_radii
@@ -93,19 +92,12 @@ def _sampling(
     )
 
 
-def _pairs(measured: Measurement, radii: Sequence[float], metrics: Sequence[str]) -> dict[str, Any]:
-    """The figures of every pair, by radius as the report spells it."""
-    figures = {
-        "relative_error": measured.relative_error,
-        "cosine_similarity": measured.cosine_similarity,
-        **{name: measured.metrics[name] for name in metrics},
-    }
+def _pairs(
+    measured: Measurement, radii: Sequence[float], metrics: Sequence[str]
+) -> dict[str, dict[str, Matrix]]:
+    """The figures of every pair, by radius as the report spells it and by metric."""
     places = {str(radius): measured.radii.index(radius) for radius in radii}
     return {
-        spelled: {name: _rows(values[place]) for name, values in figures.items()}
+        spelled: {name: matrix(measured.figures[name][place]) for name in (*ALWAYS, *metrics)}
         for spelled, place in places.items()
     }
-
-
-def _rows(values: Tensor) -> list[list[float | None]]:
-    return [[v if math.isfinite(v) else None for v in row] for row in values.tolist()]

@@ -1,57 +1,57 @@
-"""The means of metrics against their limits."""
+"""One metric at one radius: its pairs reduced to a mean, and that held against its limit."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
+from pytest_linearity.numerics.metrics.registry import ALWAYS, COSINE_SIMILARITY, RELATIVE_ERROR
 from pytest_linearity.numerics.metrics.spread import mean_std
 from pytest_linearity.numerics.metrics.values import MetricValues
+from pytest_linearity.verdict.confidence import Interval
 from pytest_linearity.verdict.document import MetricFigures
-from pytest_linearity.verdict.standing import Certainty, Standing, standing, why
+from pytest_linearity.verdict.standing import Certainty, Standing, reasons, standing
 
-_BOUNDS = (-math.inf, math.inf)
-
-
-def judge_metrics(
-    found: Sequence[MetricValues],
-    limits: Mapping[str, float],
-    certainty: Certainty | None = None,
-) -> dict[str, tuple[MetricFigures, Standing]]:
-    """Reduce the pairs of one radius and hold the means against the limits.
-
-    Args:
-        found: The figures of each metric.
-        limits: The limits that there are, by name of the metric.
-        certainty: How sure the verdict is to be; None where the means alone are looked at.
-
-    Returns:
-        The figures by name of the metric, and how each stands to its limit.
-    """
-    return {
-        entry.metric.name: _judge(entry, limits.get(entry.metric.name), certainty)
-        for entry in found
-    }
+_BOUNDS: Mapping[str, Interval] = {
+    RELATIVE_ERROR.name: (0.0, math.inf),
+    COSINE_SIMILARITY.name: (-1.0, 1.0),
+}
+"""Between which a mean lies in any case, where an interval is cut."""
+_PAIRS = "(direction, prompt) pairs"
 
 
-def _judge(
+def judge_metric(
     found: MetricValues, limit: float | None, certainty: Certainty | None
 ) -> tuple[MetricFigures, Standing]:
+    """Reduce the pairs of one metric and hold their mean against its limit.
+
+    Args:
+        found: The figures of the metric.
+        limit: Its limit, if it has one.
+        certainty: How sure the verdict is to be; None where the mean alone is looked at.
+
+    Returns:
+        The figures, and how they stand to the limit.
+    """
     metric = found.metric
     mean, std = mean_std(found.values)
-    noise, _ = mean_std(found.noise)
-    interval = certainty.interval(found.values, _BOUNDS) if certainty else None
-    stands = standing(metric.label, mean, interval, limit, metric.good, certainty)
+    bounds = _BOUNDS.get(metric.name, (-math.inf, math.inf))
+    interval = certainty.interval(found.values, bounds) if certainty else None
     undefined = _undefined(found)
-    if undefined is not None:
-        stands = Standing(undefined)
-    reason = why([stands], certainty, sure=not stands.doubt)
+    stands = (
+        standing(metric.label, mean, interval, limit, metric.good, certainty)
+        if undefined is None
+        else Standing(undefined)
+    )
+    if metric.name in ALWAYS:
+        return MetricFigures.always(metric, mean, std, interval, limit), stands
+    (reason,) = reasons([stands], certainty)
     figures = MetricFigures(
         label=metric.label,
         good=metric.good,
         mean=mean,
         std=std,
-        noise_floor=noise,
+        noise_floor=None if found.noise is None else mean_std(found.noise)[0],
         limit=limit,
         complies=reason is None,
         reason=reason,
@@ -61,11 +61,18 @@ def _judge(
 
 
 def _undefined(found: MetricValues) -> str | None:
+    """Why the mean is not defined; None where it is."""
     pairs, broken = found.values.numel(), int((~found.values.isfinite()).sum())
     if found.failure is not None:
-        return f"{found.failure} in {broken} of {pairs} (direction, prompt) pairs"
-    if broken:
-        return (
-            f"{found.metric.label} is not finite in {broken} of {pairs} (direction, prompt) pairs"
-        )
-    return None
+        return f"{found.failure} in {broken} of {pairs} {_PAIRS}"
+    if not broken:
+        return None
+    if found.metric.name != RELATIVE_ERROR.name:
+        return f"{found.metric.label} is not finite in {broken} of {pairs} {_PAIRS}"
+    unknown = int(found.values.isnan().sum())
+    if unknown:
+        return f"logits are not finite in {unknown} of {pairs} {_PAIRS}"
+    return (
+        f"undefined in {broken} of {pairs} {_PAIRS}: "
+        "the logits do not change, though their derivative is not zero"
+    )

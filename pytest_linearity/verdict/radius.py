@@ -1,29 +1,26 @@
-"""The verdict on one radius: the figures of its pairs, reduced and held against the limits."""
+"""The verdict on one radius: the figures of its pairs, reduced and held against the limits.
+
+The directions of a radius are one sample, or a sample of each kind of direction. A sample complies
+when every metric keeps its limit, and a radius when all its samples do.
+"""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from torch import Tensor
-
 from pytest_linearity.numerics.directions.kinds import rows_by_kind
 from pytest_linearity.numerics.measurement.limits import Limits
-from pytest_linearity.numerics.metrics.metric import Metric, Side
-from pytest_linearity.numerics.metrics.spread import mean_std
+from pytest_linearity.numerics.metrics.metric import Metric
+from pytest_linearity.numerics.metrics.registry import ALWAYS, COSINE_SIMILARITY, RELATIVE_ERROR
 from pytest_linearity.numerics.metrics.values import MetricValues
-from pytest_linearity.verdict.confidence import Interval
-from pytest_linearity.verdict.document import KindFigures, RadiusFigures
-from pytest_linearity.verdict.metrics import judge_metrics
-from pytest_linearity.verdict.standing import Certainty, Standing, standing, surely_broken, why
+from pytest_linearity.verdict.document import RadiusFigures, SampleFigures
+from pytest_linearity.verdict.metrics import judge_metric
+from pytest_linearity.verdict.standing import Certainty, Standing, reasons, surely_broken
 
 if TYPE_CHECKING:
     from pytest_linearity.numerics.measurement.measurement import Measurement
-
-_ERRORS = (0.0, math.inf)
-_COSINES = (-1.0, 1.0)
 
 
 def judge_radii(
@@ -46,13 +43,11 @@ def judge_radii(
     return tuple(
         judge_radius(
             radius,
-            measured.relative_error[i],
-            measured.cosine_similarity[i],
+            measured.values(i, metrics),
             limits,
             noise_floor=measured.noise_floor[i],
             precision=measured.precision[i],
             routing_flips=None if flips is None else flips[i],
-            metrics=measured.metric_values(i, metrics),
             kinds=measured.kinds,
             certainty=certainty,
         )
@@ -63,14 +58,12 @@ def judge_radii(
 
 def judge_radius(
     radius: float,
-    relative_error: Tensor,
-    cosine_similarity: Tensor,
+    metrics: Sequence[MetricValues],
     limits: Limits,
     *,
     noise_floor: float | None = None,
     precision: str = "float32",
     routing_flips: int | None = None,
-    metrics: Sequence[MetricValues] = (),
     kinds: Sequence[str] = (),
     certainty: Certainty | None = None,
 ) -> RadiusFigures:
@@ -81,155 +74,108 @@ def judge_radius(
 
     Args:
         radius: The radius.
-        relative_error: ε of all pairs, float64 Tensor [directions, prompts].
-        cosine_similarity: c of all pairs, same shape.
+        metrics: The figures of every metric, relative error and cosine similarity first.
         limits: The limits.
         noise_floor: Relative error that rounding alone causes here.
         precision: Arithmetic of the forwards.
         routing_flips: Changed routing decisions, for a mixture of experts.
-        metrics: The figures of further metrics.
         kinds: The kind of each direction; empty where they are all of one.
         certainty: How sure the verdict is to be; None where the means alone are looked at.
     """
-    by_kind = _judge_kinds(
-        kinds, radius, relative_error, cosine_similarity, limits, metrics, certainty
-    )
-    certain = None if by_kind else certainty
-    errors = _Reduced.of(relative_error, _ERRORS, certain)
-    cosines = _Reduced.of(cosine_similarity, _COSINES, certain)
-    rounding = _all_rounding(errors.mean, noise_floor, precision, limits)
-    hopeless = _undefined(relative_error) or rounding
-    stands = [Standing(hopeless)]
-    if hopeless is None:
-        stands = [
-            errors.against("relative error", limits.relative_error, "smaller", certain),
-            cosines.against("cosine similarity", limits.cosine_similarity, "larger", certain),
-        ]
-    further = judge_metrics(metrics, limits.metrics, certain)
-    # Where nothing is defined, that is the reason why these are not, either.
-    others = [stand for _, stand in further.values()] if errors.mean is not None else []
-    sure = surely_broken([*stands, *others])
-    reason = why(stands, certain, sure)
-    if hopeless is None:
-        reason = _with_rounding(reason, errors.mean, noise_floor, precision)
-    reason = ", ".join(filter(None, [reason, why(others, certain, sure)])) or None
-    in_doubt = not sure and any(stand.doubt for stand in [*stands, *others])
-    if by_kind and rounding is None:
-        in_doubt = _in_doubt(by_kind)
-        reason = _why_kinds(by_kind, certainty) or reason
+    rows = rows_by_kind(kinds, len(metrics[0].values))
+    by_kind = {
+        kind: _judge_sample([entry.at(k) for entry in metrics], limits, certainty, Rounding())
+        for kind, k in rows.items()
+        if len(rows) > 1
+    }
+    rounding = Rounding(noise_floor, precision)
+    whole = _judge_sample(metrics, limits, None if by_kind else certainty, rounding)
+    reason, inconclusive = whole.reason, whole.inconclusive
+    if by_kind and not rounding.breaks(whole.mean_relative_error, limits):
+        reason = _why_kinds(by_kind, certainty) or whole.reason
+        inconclusive = _in_doubt(by_kind)
     return RadiusFigures(
         radius=radius,
-        mean_relative_error=errors.mean,
-        std_relative_error=errors.std,
-        mean_cosine_similarity=cosines.mean,
-        std_cosine_similarity=cosines.std,
+        figures=whole.figures,
         noise_floor=noise_floor,
         precision=precision,
         complies=reason is None,
         reason=reason,
         routing_flips=routing_flips,
-        metrics={name: figures for name, (figures, _) in further.items()},
         by_kind=by_kind,
-        interval_relative_error=errors.interval,
-        interval_cosine_similarity=cosines.interval,
-        inconclusive=in_doubt,
+        inconclusive=inconclusive,
     )
 
 
 @dataclass(frozen=True)
-class _Reduced:
-    """One figure of all pairs, reduced."""
+class Rounding:
+    """What rounding alone does to the relative error of a radius."""
 
-    mean: float | None
-    std: float | None
-    interval: Interval | None
+    floor: float | None = None
+    """The relative error that it causes; None where that is not known."""
+    precision: str = "float32"
+    """The arithmetic."""
 
-    @classmethod
-    def of(cls, values: Tensor, bounds: Interval, certainty: Certainty | None) -> _Reduced:
-        return cls(*mean_std(values), certainty.interval(values, bounds) if certainty else None)
-
-    def against(
-        self, label: str, limit: float, good: Side, certainty: Certainty | None
-    ) -> Standing:
-        return standing(label, self.mean, self.interval, limit, good, certainty)
-
-
-def _judge_kinds(
-    kinds: Sequence[str],
-    radius: float,
-    relative_error: Tensor,
-    cosine_similarity: Tensor,
-    limits: Limits,
-    metrics: Sequence[MetricValues],
-    certainty: Certainty | None,
-) -> dict[str, KindFigures]:
-    """Each kind of directions by itself, where there are several."""
-    rows = rows_by_kind(kinds, len(relative_error))
-    if len(rows) < 2:
-        return {}
-    return {
-        kind: KindFigures.of(
-            judge_radius(
-                radius,
-                relative_error[k],
-                cosine_similarity[k],
-                limits,
-                metrics=[metric.at(k) for metric in metrics],
-                certainty=certainty,
-            )
-        )
-        for kind, k in rows.items()
-    }
-
-
-def _in_doubt(by_kind: Mapping[str, KindFigures]) -> bool:
-    found = by_kind.values()
-    return any(kind.inconclusive for kind in found) and not any(map(_surely_fails, found))
-
-
-def _why_kinds(by_kind: Mapping[str, KindFigures], certainty: Certainty | None) -> str | None:
-    """Which kinds do not comply, each with the reason; None where all do."""
-    broken = {kind: found for kind, found in by_kind.items() if not found.complies}
-    sure = {kind: found for kind, found in broken.items() if _surely_fails(found)}
-    if sure and certainty is not None and certainty.required:
-        broken = sure
-    return "; ".join(f"{kind}: {found.reason}" for kind, found in broken.items()) or None
-
-
-def _surely_fails(found: KindFigures) -> bool:
-    return not found.complies and not found.inconclusive
-
-
-def _undefined(relative_error: Tensor) -> str | None:
-    pairs = relative_error.numel()
-    broken = int(relative_error.isnan().sum())
-    if broken:
-        return f"logits are not finite in {broken} of {pairs} (direction, prompt) pairs"
-    still = int(relative_error.isinf().sum())
-    if still:
+    def breaks(self, error: float | None, limits: Limits) -> str | None:
+        """That rounding alone breaks the limit of a mean that is defined, where it does."""
+        if self.floor is None or error is None or self.floor <= limits.relative_error:
+            return None
         return (
-            f"undefined in {still} of {pairs} (direction, prompt) pairs: "
-            "the logits do not change, though their derivative is not zero"
+            f"rounding alone causes a relative error of {self.floor:.2g} in {self.precision}, "
+            f"above the limit {limits.relative_error:.2f}"
         )
-    return None
+
+    def share(self, error: float | None) -> str:
+        """What part of a mean is rounding, where that is much."""
+        if self.floor is None or error is None or self.floor <= 0.1 * error:
+            return ""
+        return f" (of which rounding in {self.precision} alone causes {self.floor:.2g})"
 
 
-def _all_rounding(
-    error: float | None, floor: float | None, precision: str, limits: Limits
-) -> str | None:
-    """That rounding alone breaks the limit, where it does."""
-    if floor is None or error is None or floor <= limits.relative_error:
-        return None
-    return (
-        f"rounding alone causes a relative error of {floor:.2g} in {precision}, "
-        f"above the limit {limits.relative_error:.2f}"
+def _judge_sample(
+    metrics: Sequence[MetricValues],
+    limits: Limits,
+    certainty: Certainty | None,
+    rounding: Rounding,
+) -> SampleFigures:
+    """Reduce the pairs of one sample of directions and hold every mean against its limit."""
+    judged = {m.metric.name: judge_metric(m, limits.of(m.metric), certainty) for m in metrics}
+    figures = {name: reduced for name, (reduced, _) in judged.items()}
+    standings = {name: stands for name, (_, stands) in judged.items()}
+    error = figures[RELATIVE_ERROR.name].mean
+    share = rounding.share(error)
+    if error is None:
+        # Where logits are not defined, that is the reason why nothing else is, either.
+        standings = {RELATIVE_ERROR.name: standings[RELATIVE_ERROR.name]}
+    elif noise := rounding.breaks(error, limits):
+        standings |= {RELATIVE_ERROR.name: Standing(noise), COSINE_SIMILARITY.name: Standing()}
+        share = ""
+    said = reasons(list(standings.values()), certainty)
+    always = ", ".join(filter(None, said[: len(ALWAYS)]))
+    reason = ", ".join(filter(None, [always and always + share, *said[len(ALWAYS) :]])) or None
+    return SampleFigures(
+        figures=figures,
+        complies=reason is None,
+        reason=reason,
+        inconclusive=not surely_broken(standings.values())
+        and any(stands.doubt for stands in standings.values()),
     )
 
 
-def _with_rounding(
-    reason: str | None, error: float | None, floor: float | None, precision: str
-) -> str | None:
-    """The reason, with what rounding has to do with it where that is much."""
-    if reason is not None and floor is not None and error is not None and floor > 0.1 * error:
-        return f"{reason} (of which rounding in {precision} alone causes {floor:.2g})"
-    return reason
+def _in_doubt(by_kind: Mapping[str, SampleFigures]) -> bool:
+    """Whether more directions could change the verdict on a radius of several kinds."""
+    kinds = by_kind.values()
+    return any(kind.inconclusive for kind in kinds) and not any(map(_surely_fails, kinds))
+
+
+def _why_kinds(by_kind: Mapping[str, SampleFigures], certainty: Certainty | None) -> str | None:
+    """Which kinds do not comply, each with the reason; None where all do."""
+    broken = {kind: figures for kind, figures in by_kind.items() if not figures.complies}
+    sure = {kind: figures for kind, figures in broken.items() if _surely_fails(figures)}
+    if sure and certainty is not None and certainty.required:
+        broken = sure
+    return "; ".join(f"{kind}: {figures.reason}" for kind, figures in broken.items()) or None
+
+
+def _surely_fails(figures: SampleFigures) -> bool:
+    return not figures.complies and not figures.inconclusive

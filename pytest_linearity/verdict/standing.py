@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -91,20 +91,23 @@ def surely_broken(standings: Iterable[Standing]) -> bool:
     return any(one.reason and not one.doubt for one in standings)
 
 
-def why(standings: Iterable[Standing], certainty: Certainty | None, sure: bool) -> str | None:
-    """Why a radius does not comply; None where it does.
+def reasons(standings: Sequence[Standing], certainty: Certainty | None) -> list[str | None]:
+    """What each metric of a sample adds to the reason why it does not comply; None for nothing.
+
+    Where a limit is surely broken, doubt about another has no part in it.
 
     Args:
-        standings: Of some of its metrics.
+        standings: Of all its metrics.
         certainty: How sure the verdict is to be; None where the means alone are looked at.
-        sure: Whether a limit of this radius is surely broken: then doubt about another has no part
-            in it.
     """
     required = certainty is not None and certainty.required
-    found = []
-    for one in standings:
-        if one.reason is None or (sure and required and one.doubt):
-            continue
-        doubt = one.doubt if required or not one.doubt else f"inconclusive: {one.doubt}"
-        found.append(f"{one.reason} ({doubt})" if doubt and not sure else one.reason)
-    return ", ".join(found) or None
+    settled = surely_broken(standings)
+    return [_reason(one, required=required, settled=settled) for one in standings]
+
+
+def _reason(one: Standing, *, required: bool, settled: bool) -> str | None:
+    if one.reason is None or not one.doubt:
+        return one.reason
+    if settled:
+        return None if required else one.reason
+    return f"{one.reason} ({one.doubt if required else f'inconclusive: {one.doubt}'})"

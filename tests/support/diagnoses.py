@@ -27,8 +27,7 @@ def measurement(slope: float = 0.31, kappa: float = 0.62) -> Measurement:
     layers = (slope * r)[:, None, None, None] * per_block[:, None, None] * (1 + 0.1 * spread)
     return Measurement(
         radii=RADII,
-        relative_error=error,
-        cosine_similarity=1 - error / 10,
+        figures={"relative_error": error, "cosine_similarity": 1 - error / 10},
         precision=("float32",) * 3,
         noise_floor=(1e-6,) * 3,
         jvp_method="forward-mode",

@@ -17,7 +17,8 @@ from pytest_linearity.verdict.findings import Findings
 from pytest_linearity.verdict.document import RadiusFigures, Report
 
 ERRORS = {0.1: 0.02, 0.3: 0.06, 1.0: 0.31}
-Measurement = make_dataclass("Measurement", ["radii", "relative_error", "cosine_similarity"])
+FIELDS = [("radii", tuple[float, ...]), ("figures", dict[str, numpy.ndarray])]
+Measurement = make_dataclass("Measurement", FIELDS)
 
 def pytest_runtest_setup(item):
     Path(f"worker-{os.getpid()}").touch()
@@ -62,24 +63,36 @@ class Analysis:
         radii = self.config.radii
         errors = numpy.array([[[ERRORS[radius]]] for radius in radii])
         checkpoint = {"path": name, "architecture": "y", "parameters": 1, "dtype": "float32"}
-        return Findings(Measurement(radii, errors, 1 - errors / 10), checkpoint, {}, {}, {})
+        figures = {"relative_error": errors, "cosine_similarity": 1 - errors / 10}
+        return Findings(Measurement(radii, figures), checkpoint, {}, {}, {})
 
 def judged(radius, error, cosine, limit):
     complies = bool(error <= limit)
     reason = None if complies else f"mean relative error {error:.2f} > {limit:.2f}"
-    return RadiusFigures(radius, error, 0.0, cosine, 0.0, None, "float32", complies, reason)
+    figures = {
+        "mean_relative_error": error,
+        "std_relative_error": 0.0,
+        "mean_cosine_similarity": cosine,
+        "std_cosine_similarity": 0.0,
+        "noise_floor": None,
+        "precision": "float32",
+        "complies": complies,
+        "reason": reason,
+    }
+    limits = {"relative_error": limit, "cosine_similarity": 0.95}
+    return RadiusFigures.from_dict(radius, figures, limits)
 
 def judge(findings, config):
     measured, limit = findings.measurement, config.relerr_threshold
     radii = tuple(
         judged(radius, float(error.mean()), float(cosine.mean()), limit)
-        for radius, error, cosine in zip(*vars(measured).values())
+        for radius, error, cosine in zip(measured.radii, *measured.figures.values())
     )
     reached = max((figures.radius for figures in radii if figures.complies), default=None)
     passed = all(figures.complies for figures in radii)
     pairs = {
         str(radius): {"relative_error": error.tolist(), "cosine_similarity": cosine.tolist()}
-        for radius, error, cosine in zip(*vars(measured).values())
+        for radius, error, cosine in zip(measured.radii, *measured.figures.values())
     }
     return Report(config.to_dict(), findings.checkpoint, radii, reached, passed, pairs=pairs)
 

@@ -57,8 +57,7 @@ class FixedAnalysis:
         return Findings(
             measurement=Measurement(
                 radii=radii,
-                relative_error=column(0),
-                cosine_similarity=column(1),
+                figures={"relative_error": column(0), "cosine_similarity": column(1)},
                 precision=("float32",) * len(radii),
                 noise_floor=(1e-6,) * len(radii),
                 jvp_method="forward-mode",

@@ -8,6 +8,7 @@ from typing import Any
 
 from pytest_linearity.config.config import Config
 from pytest_linearity.verdict.document import RadiusFigures, Report
+from tests.support.figures import radius_figures
 
 Errors = Sequence[Sequence[float | None]]
 """Relative errors of one radius, [directions, prompts]; None where not finite."""
@@ -82,14 +83,12 @@ def _figures(
     elif mean > limit:
         reason = f"mean relative error {mean:.2f} > {limit:.2f}"
     defined = None if math.isnan(mean) else mean
-    return RadiusFigures(
-        radius=radius,
-        mean_relative_error=defined,
-        std_relative_error=None if defined is None else 0.01,
-        mean_cosine_similarity=0.99,
-        std_cosine_similarity=0.0,
-        noise_floor=noise_floor,
-        precision="float32",
+    return radius_figures(
+        radius,
+        (defined, None if defined is None else 0.01),
+        (0.99, 0.0),
+        noise_floor,
         complies=reason is None,
         reason=reason,
+        limits={"relative_error": limit, "cosine_similarity": config.cos_threshold},
     )

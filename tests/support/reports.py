@@ -10,6 +10,7 @@ from pytest_linearity.config.config import Config
 from pytest_linearity.report.results import Result
 from pytest_linearity.verdict.document import RadiusFigures, Report
 from pytest_linearity.verdict.regression.compare import RadiusRegression, Regression
+from tests.support.figures import radius_figures
 
 HOSTILE = "a/<script>alert(1)</script>|`b`*c*_d_$x_1$[e](f)&amp;\\\"'"
 """A path that means something to HTML, Markdown and mathematics."""
@@ -50,22 +51,19 @@ def report(
 def _figures(radius: float, error: float, noise: float | None) -> RadiusFigures:
     cosine = max(1 - 0.7 * error * error, -0.2)
     complies = error <= 0.2 and cosine >= 0.95
-    return RadiusFigures(
+    return radius_figures(
         radius,
-        error,
-        0.6 * error,
-        cosine,
-        1.4 * (1 - cosine),
+        (error, 0.6 * error),
+        (cosine, 1.4 * (1 - cosine)),
         noise,
-        "float32",
-        complies,
-        None if complies else f"mean relative error {error:.2f} > 0.20",
+        complies=complies,
+        reason=None if complies else f"mean relative error {error:.2f} > 0.20",
     )
 
 
 def _undefined(radius: float) -> RadiusFigures:
     reason = "logits are not finite in 1 of 4 (direction, prompt) pairs"
-    return RadiusFigures(radius, None, None, None, None, None, "float32", False, reason)
+    return radius_figures(radius, complies=False, reason=reason)
 
 
 def measured(*, name: str = "gate.yaml", label: str | None = None, **of_report: Any) -> Result:

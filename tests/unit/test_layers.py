@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -136,6 +137,16 @@ def test_nothing_is_imported_upwards() -> None:
 
 def test_nor_inside_the_numerics() -> None:
     assert upward(inner(PACKAGE), NUMERICS, "numerics") == []
+
+
+def test_a_class_has_a_name_of_its_own() -> None:
+    names = [
+        node.name
+        for tree in modules(PACKAGE).values()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef)
+    ]
+    assert [name for name, times in Counter(names).items() if times > 1] == []
 
 
 def test_the_numerics_know_errors_and_nothing_else_of_the_package() -> None:

@@ -1,22 +1,58 @@
-"""The figures of all pairs, reduced from changes of logits as evaluations end."""
+"""The figures of all pairs, reduced from changes of logits as evaluations end.
+
+A pair is of a direction and a prompt. Prompts come by the batch, so what is kept here is kept by
+(batch, direction, radius): a few numbers for each prompt, and Jδ for the passes to come.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from pytest_linearity.numerics.derivatives import curvature_ratio
 from pytest_linearity.numerics.lockstep.evaluation import Evaluation
-from pytest_linearity.numerics.metrics.changes import cosine_similarity, relative_error
 from pytest_linearity.numerics.metrics.evaluate import evaluate, moved_by_rounding
 from pytest_linearity.numerics.metrics.metric import Metric
+from pytest_linearity.numerics.metrics.registry import ALWAYS, COSINE_SIMILARITY, RELATIVE_ERROR
 from pytest_linearity.numerics.metrics.values import MetricValues
 
 NoiseFloor = Callable[[Tensor, torch.dtype], Tensor]
 """Relative error from rounding; see `Calibration.noise_floor`."""
+
+
+class PairKey(NamedTuple):
+    """Where the figures of a batch's prompts are from."""
+
+    batch: int
+    direction: int
+    radius: float
+
+    @classmethod
+    def of(cls, evaluation: Evaluation) -> PairKey:
+        """Where the figures are from that an evaluation gives: one step along one direction."""
+        assert evaluation.direction is not None
+        assert evaluation.step is not None
+        return cls(evaluation.batch, evaluation.direction, evaluation.step)
+
+
+@dataclass
+class _Figures:
+    """The figures of a batch's prompts, float64 Tensors [prompts] on the CPU."""
+
+    change: Tensor
+    """‖Δ_true‖."""
+    values: dict[str, Tensor]
+    """By name of the metric, relative error and cosine similarity first."""
+    noise: dict[str, Tensor] = field(default_factory=dict)
+    """How far rounding can move those of the further metrics."""
+    failures: dict[str, str] = field(default_factory=dict)
+    """Why a metric's function gave none."""
+    flips: int = 0
+    """Discrete choices that differ from the baseline's, over all prompts."""
 
 
 class PairStore:
@@ -32,82 +68,76 @@ class PairStore:
 
         Args:
             batches: How many batches.
-            metrics: What is computed besides relative error and cosine similarity.
-            noise_floor: By which it is found how far rounding can move those metrics.
+            metrics: What is computed; relative error and cosine similarity are in any case.
+            noise_floor: By which it is found how far rounding can move the other metrics.
         """
-        self._batches = batches
         self.directions: list[int] = []
         """The directions of which all figures are there, ascending."""
-        self._metrics = metrics
-        self._noise_floor = noise_floor
-        self._failures: dict[tuple[str, float, int, int], str | None] = {}
-        self._values: dict[tuple[str, float, int, int], Tensor] = {}
         self.derivatives: dict[tuple[int, int], Tensor] = {}
         """Jδ by (batch, direction), Tensor [prompts, V]."""
         self.second_derivatives: dict[tuple[int, int], Tensor] = {}
         """f''[δ, δ] by (batch, direction), Tensor [prompts, V], where it was asked for."""
-        self._flips: dict[tuple[float, int, int], int] = {}
+        self._batches = batches
+        self._further = [metric for metric in metrics if metric.name not in ALWAYS]
+        self._noise_floor = noise_floor
+        self._figures: dict[PairKey, _Figures] = {}
         self._ratios: dict[tuple[int, int], Tensor] = {}
 
     def add(self, evaluation: Evaluation, change: Tensor, baseline: Tensor) -> None:
-        """Take in one true change, Tensor [prompts, V]; its derivative must be known.
+        """Take in one true change; its derivative must be known.
 
         Args:
             evaluation: Where the change is from.
             change: f(θ* + rδ) − f(θ*), float64 Tensor [prompts, V].
             baseline: f(θ*), Tensor [prompts, V].
         """
-        batch, k, radius = evaluation.batch, evaluation.direction, evaluation.step
-        assert k is not None
-        assert radius is not None
-        predicted = radius * self.derivatives[batch, k].double()
-        for name, value in (
-            ("relative_error", relative_error(change, predicted)),
-            ("cosine_similarity", cosine_similarity(change, predicted)),
-            ("change", change.double().norm(dim=-1)),
-        ):
-            self._values[name, radius, k, batch] = value.cpu()
-        if self._metrics:
-            self._add_metrics((radius, k, batch), change, predicted, baseline)
-
-    def _add_metrics(
-        self, place: tuple[float, int, int], change: Tensor, predicted: Tensor, baseline: Tensor
-    ) -> None:
-        radius, k, batch = place
-        given = change.double(), predicted, baseline.double()
-        size = given[0].norm(dim=-1)
+        key = PairKey.of(evaluation)
+        change = change.double()
+        predicted = key.radius * self.derivatives[key.batch, key.direction].double()
+        size = change.norm(dim=-1)
+        given = change, predicted, baseline
+        figures = _Figures(
+            size.cpu(),
+            {m.name: m.function(*given).cpu() for m in (RELATIVE_ERROR, COSINE_SIMILARITY)},
+        )
+        self._figures[key] = figures
+        if not self._further:
+            return
         # Where nothing has moved, rounding has not moved anything either.
         noise = (size * self._noise_floor(size, baseline.dtype)).masked_fill(size == 0, 0.0)
-        for metric in self._metrics:
-            figures, failure = evaluate(metric, *given)
-            moved = moved_by_rounding(metric, figures, *given, noise)
-            self._values[metric.name, radius, k, batch] = figures
-            self._values[_noise(metric.name), radius, k, batch] = moved
-            self._failures[metric.name, radius, k, batch] = failure
+        given = change, predicted, baseline.double()
+        for metric in self._further:
+            values, failure = evaluate(metric, *given)
+            figures.values[metric.name] = values
+            figures.noise[metric.name] = moved_by_rounding(metric, values, *given, noise)
+            if failure is not None:
+                figures.failures[metric.name] = failure
 
     def add_flips(self, evaluation: Evaluation, count: int) -> None:
-        """Take in how many discrete choices of one evaluation differ from its baseline's."""
-        assert evaluation.direction is not None
-        assert evaluation.step is not None
-        self._flips[evaluation.step, evaluation.direction, evaluation.batch] = count
+        """Take in how many discrete choices of an evaluation that was added differ."""
+        self._figures[PairKey.of(evaluation)].flips = count
+
+    def change(self, radius: float) -> Tensor:
+        """‖Δ_true‖ at one radius, float64 Tensor [directions, prompts]."""
+        return self._stacked(radius, lambda figures: figures.change)
+
+    def values(self, radius: float) -> list[MetricValues]:
+        """The figures of every metric at one radius; relative error and cosine similarity first."""
+        always = [self._values(metric, radius) for metric in (RELATIVE_ERROR, COSINE_SIMILARITY)]
+        return always + [self._values(metric, radius) for metric in self._further]
+
+    def _values(self, metric: Metric, radius: float) -> MetricValues:
+        name, everywhere = metric.name, [f for row in self._at(radius) for f in row]
+        return MetricValues(
+            metric,
+            self._stacked(radius, lambda figures: figures.values[name]),
+            None if name in ALWAYS else self._stacked(radius, lambda figures: figures.noise[name]),
+            next((f.failures[name] for f in everywhere if name in f.failures), None),
+        )
 
     def flips(self, radius: float) -> int:
         """How many discrete choices changed at one radius, over all pairs."""
-        return sum(count for (at, _, _), count in self._flips.items() if at == radius)
-
-    def of_metrics(self, radius: float) -> list[MetricValues]:
-        """The figures of the further metrics at one radius."""
-        found = []
-        for metric in self._metrics:
-            reasons = (
-                reason
-                for (name, at, _, _), reason in self._failures.items()
-                if name == metric.name and at == radius and reason is not None
-            )
-            values = self.stack(metric.name, radius)
-            noise = self.stack(_noise(metric.name), radius)
-            found.append(MetricValues(metric, values, noise, next(reasons, None)))
-        return found
+        return sum(figures.flips for row in self._at(radius) for figures in row)
 
     def curvature_ratio(self) -> Tensor:
         """κ of all pairs, float64 Tensor [directions, prompts]."""
@@ -122,20 +152,28 @@ class PairStore:
             for pair, second in self.second_derivatives.items()
         }
 
+    def _at(self, radius: float) -> list[list[_Figures]]:
+        """By direction and batch."""
+        return [
+            [self._figures[PairKey(b, k, radius)] for b in range(self._batches)]
+            for k in self.directions
+        ]
+
+    def _stacked(self, radius: float, figure: Callable[[_Figures], Tensor]) -> Tensor:
+        return torch.stack([torch.cat([figure(f) for f in row]) for row in self._at(radius)])
+
     def found(self, pairs: Pairs) -> dict[str, Any]:
         """The figures of some pairs, as plain data with tensors on the CPU, for `take_over`."""
         return {
-            "values": {at: v for at, v in self._values.items() if pairs.hold(*at[1:])},
-            "failures": {at: why for at, why in self._failures.items() if pairs.hold(*at[1:])},
-            "flips": {at: n for at, n in self._flips.items() if pairs.hold(*at)},
-            "ratios": {(b, k): v for (b, k), v in self._own_ratios().items() if pairs.of(b, k)},
+            "figures": {tuple(at): vars(f) for at, f in self._figures.items() if pairs.hold(at)},
+            "ratios": {at: ratio for at, ratio in self._own_ratios().items() if pairs.of(*at)},
         }
 
     def vectors(self, pairs: Pairs) -> dict[str, Any]:
         """What later figures of some pairs are made of, likewise."""
         return {
-            name: {(b, k): v.cpu() for (b, k), v in found.items() if pairs.of(b, k)}
-            for name, found in (
+            name: {at: vector.cpu() for at, vector in vectors.items() if pairs.of(*at)}
+            for name, vectors in (
                 ("derivatives", self.derivatives),
                 ("second_derivatives", self.second_derivatives),
             )
@@ -143,30 +181,16 @@ class PairStore:
 
     def take_over(self, found: Mapping[str, Any], device: torch.device) -> None:
         """Take in what `found`, and perhaps `vectors`, gave elsewhere or at another time."""
-        self._values.update(found["values"])
-        self._failures.update(found["failures"])
-        self._flips.update(found["flips"])
+        for at, figures in found["figures"].items():
+            self._figures[PairKey(*at)] = _Figures(**figures)
         self._ratios.update(found["ratios"])
         for name in ("derivatives", "second_derivatives"):
             moved = {pair: vector.to(device) for pair, vector in found.get(name, {}).items()}
             getattr(self, name).update(moved)
 
-    def stack(self, name: str, radius: float) -> Tensor:
-        """One figure at one radius, float64 Tensor [directions, prompts]."""
-        return torch.stack(
-            [
-                torch.cat([self._values[name, radius, k, b] for b in range(self._batches)])
-                for k in self.directions
-            ]
-        )
-
-
-def _noise(name: str) -> str:
-    return f"{name} noise"
-
 
 class Pairs:
-    """Pairs by what they may be of."""
+    """Some of the pairs of a measurement."""
 
     def __init__(
         self,
@@ -174,15 +198,15 @@ class Pairs:
         directions: Iterable[int],
         batches: Iterable[int] | None = None,
     ) -> None:
-        """Every batch where none are given."""
+        """Those at these radii, along these directions, of these batches; None for all batches."""
         self._radii = frozenset(radii)
         self._directions = frozenset(directions)
         self._batches = None if batches is None else frozenset(batches)
 
     def of(self, batch: int, direction: int) -> bool:
-        """Whether a pair is one of them."""
+        """Whether they are among them at some radius."""
         return direction in self._directions and (self._batches is None or batch in self._batches)
 
-    def hold(self, radius: float, direction: int, batch: int) -> bool:
-        """Whether it is at one of the radii, too."""
-        return radius in self._radii and self.of(batch, direction)
+    def hold(self, key: PairKey) -> bool:
+        """Whether the prompts of a batch along a direction at a radius are among them."""
+        return key.radius in self._radii and self.of(key.batch, key.direction)

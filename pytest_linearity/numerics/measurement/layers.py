@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from pytest_linearity.numerics.lockstep.evaluation import Evaluation, current
 from pytest_linearity.numerics.lockstep.logits import Logits, needed_tokens, prefix_of
-from pytest_linearity.numerics.measurement.figures import Pairs
+from pytest_linearity.numerics.measurement.figures import PairKey, Pairs
 from pytest_linearity.numerics.measurement.measurement import LayerProfile
 from pytest_linearity.numerics.metrics.changes import cosine_similarity, relative_error
 
@@ -143,19 +143,18 @@ class LayerFigures:
         self.derivatives: dict[tuple[int, int], list[Tensor]] = {}
         """Derivatives of the hidden states by (batch, direction), Tensors [prompts, hidden]."""
         self._batches = batches
-        self._values: dict[tuple[float, int, int], Tensor] = {}
+        self._values: dict[PairKey, Tensor] = {}
 
     def add(self, evaluation: Evaluation, changes: Sequence[Tensor]) -> None:
         """Take in the true change of every block's hidden state, Tensors [prompts, hidden]."""
-        batch, k, radius = evaluation.batch, evaluation.direction, evaluation.step
-        assert k is not None
-        assert radius is not None
+        key = PairKey.of(evaluation)
+        derivatives = self.derivatives[key.batch, key.direction]
         figures = []
-        for change, derivative in zip(changes, self.derivatives[batch, k], strict=True):
-            predicted = radius * derivative.double()
+        for change, derivative in zip(changes, derivatives, strict=True):
+            predicted = key.radius * derivative.double()
             pair = relative_error(change, predicted), cosine_similarity(change, predicted)
             figures.append(torch.stack(pair).cpu())
-        self._values[radius, k, batch] = torch.stack(figures, dim=1)
+        self._values[key] = torch.stack(figures, dim=1)
 
     def profile(self, radii: Sequence[float], directions: Sequence[int]) -> LayerProfile:
         """All figures, for radii and directions that have been measured."""
@@ -166,23 +165,23 @@ class LayerFigures:
         """The figures of some pairs, as plain data with tensors on the CPU, for `take_over`."""
         return {
             "names": self.taps.names,
-            "values": {at: figures for at, figures in self._values.items() if pairs.hold(*at)},
+            "values": {tuple(at): f for at, f in self._values.items() if pairs.hold(at)},
         }
 
     def vectors(self, pairs: Pairs) -> dict[str, Any]:
         """What later figures of some pairs are made of, likewise."""
         return {
             "derivatives": {
-                (b, k): [hidden.cpu() for hidden in all_hidden]
-                for (b, k), all_hidden in self.derivatives.items()
-                if pairs.of(b, k)
+                pair: [hidden.cpu() for hidden in all_hidden]
+                for pair, all_hidden in self.derivatives.items()
+                if pairs.of(*pair)
             }
         }
 
     def take_over(self, found: Mapping[str, Any], device: torch.device) -> None:
         """Take in what `found`, and perhaps `vectors`, gave elsewhere or at another time."""
         self.taps.names = self.taps.names or found["names"]
-        self._values.update(found["values"])
+        self._values.update({PairKey(*at): figures for at, figures in found["values"].items()})
         for pair, hidden in found.get("derivatives", {}).items():
             self.derivatives[pair] = [derivative.to(device) for derivative in hidden]
 
@@ -190,7 +189,9 @@ class LayerFigures:
         """Both figures at one radius, Tensor [2, blocks, directions, prompts]."""
         return torch.stack(
             [
-                torch.cat([self._values[radius, k, b] for b in range(self._batches)], dim=-1)
+                torch.cat(
+                    [self._values[PairKey(b, k, radius)] for b in range(self._batches)], dim=-1
+                )
                 for k in directions
             ],
             dim=2,

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from pytest_linearity.numerics.directions.kinds import rows_by_kind
-from pytest_linearity.numerics.metrics.spread import mean_std
+from pytest_linearity.numerics.metrics.metric import Metric
+from pytest_linearity.numerics.metrics.registry import COSINE_SIMILARITY, RELATIVE_ERROR
 from pytest_linearity.numerics.metrics.values import MetricValues
 
 
@@ -25,62 +26,61 @@ class Limits:
     metrics: Mapping[str, float] = field(default_factory=dict)
     """Limit of the mean of further metrics, by name."""
 
+    def of(self, metric: Metric) -> float | None:
+        """The limit of the mean of any metric; None where it has none."""
+        own = {"relative_error": self.relative_error, "cosine_similarity": self.cosine_similarity}
+        return own.get(metric.name, self.metrics.get(metric.name))
 
-def kept(
-    relative_error: Tensor,
-    cosine_similarity: Tensor,
-    limits: Limits,
-    metrics: Sequence[MetricValues] = (),
-    kinds: Sequence[str] = (),
-) -> bool:
+
+def kept(metrics: Sequence[MetricValues], limits: Limits, kinds: Sequence[str] = ()) -> bool:
     """Whether a radius keeps all limits, each kind of directions by itself.
 
     The verdict on a radius (`verdict.judge_radius`) without confidence and noise floor, as a
     bisection asks for it many times.
 
     Args:
-        relative_error: ε of all pairs, float64 Tensor [directions, prompts].
-        cosine_similarity: c of all pairs, same shape.
+        metrics: The figures of every metric at the radius.
         limits: The limits.
-        metrics: The figures of further metrics.
         kinds: The kind of each direction; empty where they are all of one.
     """
-    error, cosine = mean_std(relative_error)[0], mean_std(cosine_similarity)[0]
-    if error is None or error > limits.relative_error:
+    if not all(entry.keeps(limits.of(entry.metric)) for entry in metrics):
         return False
-    if cosine is not None and cosine < limits.cosine_similarity:
-        return False
-    if not all(found.keeps(limits.metrics.get(found.metric.name)) for found in metrics):
-        return False
-    rows = rows_by_kind(kinds, len(relative_error)).values()
-    return len(rows) < 2 or all(
-        kept(relative_error[k], cosine_similarity[k], limits, [found.at(k) for found in metrics])
-        for k in rows
-    )
+    rows = rows_by_kind(kinds, len(metrics[0].values)).values()
+    return len(rows) < 2 or all(kept([entry.at(k) for entry in metrics], limits) for k in rows)
 
 
 def undecided(
-    relative_error: Tensor,
-    cosine_similarity: Tensor,
-    floor: Tensor,
-    limits: Limits,
-    metrics: Sequence[MetricValues] = (),
+    metrics: Sequence[MetricValues], floor: Tensor, limits: Limits, kinds: Sequence[str] = ()
 ) -> bool:
-    """Whether rounding could turn the verdict on a radius around.
+    """Whether rounding could turn the verdict on a radius around, that of any kind of directions.
+
+    Args:
+        metrics: The figures of every metric at the radius.
+        floor: φ, the relative error that rounding alone causes, float64 Tensor
+            [directions, prompts].
+        limits: The limits.
+        kinds: The kind of each direction; empty where they are all of one.
+    """
+    rows = rows_by_kind(kinds, len(metrics[0].values)).values()
+    if len(rows) > 1:
+        return any(undecided([m.at(k) for m in metrics], floor[k], limits) for k in rows)
+    return any(_can_turn(entry, floor.mean(), limits.of(entry.metric)) for entry in metrics)
+
+
+def _can_turn(found: MetricValues, floor: Tensor, limit: float | None) -> bool:
+    """Whether rounding can carry the mean of a metric over its limit; never where it has none.
 
     A relative error of φ from rounding moves ε by at most φ(1 + ε), and turns a change by at most
     the angle arcsin φ.
-
-    Args:
-        relative_error: ε of all pairs, float64 Tensor [directions, prompts].
-        cosine_similarity: c of all pairs, same shape.
-        floor: φ of all pairs, same shape.
-        limits: The limits.
-        metrics: The figures of further metrics.
     """
-    if any(found.near(limits.metrics.get(found.metric.name)) for found in metrics):
-        return True
-    error, cosine, noise = relative_error.mean(), cosine_similarity.mean(), floor.mean()
-    angle = torch.arccos(cosine.clamp(-1, 1)) - math.acos(limits.cosine_similarity)
-    near_error = (error - limits.relative_error).abs() <= noise * (1 + error)
-    return bool(near_error or angle.abs() <= torch.arcsin(noise.clamp(0, 1)))
+    if limit is None:
+        return False
+    mean = found.values.mean()
+    if found.metric.name == RELATIVE_ERROR.name:
+        return bool((mean - limit).abs() <= floor * (1 + mean))
+    if found.metric.name == COSINE_SIMILARITY.name:
+        angle = torch.arccos(mean.clamp(-1, 1)) - math.acos(limit)
+        return bool(angle.abs() <= torch.arcsin(floor.clamp(0, 1)))
+    assert found.noise is not None
+    noise = found.noise.mean()
+    return bool(noise > 0 and (mean - limit).abs() <= noise)

@@ -179,16 +179,16 @@ def _collect(radii: Sequence[float], work: RunningMeasurement) -> Measurement:
     )
     floors = []
     for radius in radii:
-        floor = known.noise_floor(figures.stack("change", radius), dtypes[radius])
+        floor = known.noise_floor(figures.change(radius), dtypes[radius])
         defined = floor[floor.isfinite()]
         mean = float(defined.mean()) if len(defined) else float("nan")
         floors.append(mean if isfinite(mean) else None)
-    at_radii = zip(*(figures.of_metrics(radius) for radius in radii), strict=True)
-    columns = {metric.name: found for metric, found in zip(metrics, at_radii, strict=True)}
+    over_radii = zip(*(figures.values(radius) for radius in radii), strict=True)
+    by_name = {found[0].metric.name: found for found in over_radii}
+    noise = {n: [at.noise for at in found if at.noise is not None] for n, found in by_name.items()}
     return Measurement(
         radii=tuple(radii),
-        relative_error=torch.stack([figures.stack("relative_error", r) for r in radii]),
-        cosine_similarity=torch.stack([figures.stack("cosine_similarity", r) for r in radii]),
+        figures={n: torch.stack([at.values for at in found]) for n, found in by_name.items()},
         precision=tuple(str(dtypes[r]).removeprefix("torch.") for r in radii),
         noise_floor=tuple(floors),
         jvp_method=known.jvp_method,
@@ -197,9 +197,8 @@ def _collect(radii: Sequence[float], work: RunningMeasurement) -> Measurement:
         directions=tuple(figures.directions),
         evaluations=work.evaluations,
         routing_flips=tuple(figures.flips(r) for r in radii) if known.selects else None,
-        metrics={name: torch.stack([at.values for at in c]) for name, c in columns.items()},
-        metric_noise={name: torch.stack([at.noise for at in c]) for name, c in columns.items()},
-        metric_failures={name: tuple(at.failure for at in c) for name, c in columns.items()},
+        metric_noise={name: torch.stack(moved) for name, moved in noise.items() if moved},
+        metric_failures={m.name: tuple(at.failure for at in by_name[m.name]) for m in metrics},
     )
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pytest_linearity.numerics.metrics.metric import Metric
+from pytest_linearity.numerics.metrics.registry import ALWAYS, COSINE_SIMILARITY, RELATIVE_ERROR
 from pytest_linearity.numerics.metrics.values import MetricValues
 
 
@@ -48,11 +49,10 @@ class Measurement:
 
     radii: tuple[float, ...]
     """The radii, in the order they were asked for."""
-    relative_error: Tensor
-    """ε, float64 Tensor [radii, directions, prompts]; see `metrics` for what marks a pair whose
-    figure is undefined."""
-    cosine_similarity: Tensor
-    """c, float64 Tensor [radii, directions, prompts]."""
+    figures: Mapping[str, Tensor]
+    """Every metric by name, relative error and cosine similarity first: float64 Tensors
+    [radii, directions, prompts]. A pair whose figure is undefined is marked in the figure: ``inf``
+    or ``nan`` in ε and c, see `relative_error`, and ``nan`` where another metric gave none."""
     precision: tuple[str, ...]
     """Arithmetic of the forwards at each radius, `float32` or `float64`."""
     noise_floor: tuple[float | None, ...]
@@ -77,25 +77,49 @@ class Measurement:
     """Which of the planned directions each row is; empty where they are all there."""
     evaluations: int = 0
     """Evaluations of one batch each, baselines and JVPs included, on all ranks together."""
-    metrics: Mapping[str, Tensor] = field(default_factory=dict)
-    """Further metrics by name, float64 Tensors [radii, directions, prompts]; ``nan`` where a
-    metric's function gave no figure."""
     metric_noise: Mapping[str, Tensor] = field(default_factory=dict)
-    """How far rounding can move each figure of each of them, same shape."""
+    """How far rounding can move each figure of further metrics, same shape; that of ε and c follows
+    from the noise floor."""
     metric_failures: Mapping[str, tuple[str | None, ...]] = field(default_factory=dict)
-    """Why a metric's function gave no figures at each radius; None where it always did."""
+    """Why the function of a metric that was asked for gave no figures at each radius; None where it
+    always did."""
 
-    def metric_values(self, place: int, metrics: Sequence[Metric]) -> list[MetricValues]:
-        """The figures of further metrics at the radius of that place in `radii`."""
-        return [
-            MetricValues(
-                metric,
-                self.metrics[metric.name][place],
-                self.metric_noise[metric.name][place],
-                self.metric_failures[metric.name][place],
-            )
-            for metric in metrics
-        ]
+    @property
+    def relative_error(self) -> Tensor:
+        """ε, float64 Tensor [radii, directions, prompts].
+
+        ``inf`` where only the true change is zero, ``nan`` where a logit is not finite.
+        """
+        return self.figures[RELATIVE_ERROR.name]
+
+    @property
+    def cosine_similarity(self) -> Tensor:
+        """c, float64 Tensor [radii, directions, prompts]; ``nan`` where ε is not finite."""
+        return self.figures[COSINE_SIMILARITY.name]
+
+    @property
+    def metrics(self) -> Mapping[str, Tensor]:
+        """The metrics that were asked for by name, float64 Tensors [radii, directions, prompts]."""
+        return {name: self.figures[name] for name in self.metric_failures}
+
+    def values(self, place: int, metrics: Sequence[Metric]) -> list[MetricValues]:
+        """The figures at the radius of that place in `radii`.
+
+        Args:
+            place: The place.
+            metrics: The further metrics that come after relative error and cosine similarity.
+        """
+        return [self._values(place, metric) for metric in (*ALWAYS.values(), *metrics)]
+
+    def _values(self, place: int, metric: Metric) -> MetricValues:
+        noise = self.metric_noise.get(metric.name)
+        failures = self.metric_failures.get(metric.name)
+        return MetricValues(
+            metric,
+            self.figures[metric.name][place],
+            None if noise is None else noise[place],
+            None if failures is None else failures[place],
+        )
 
     def at(self, radii: Sequence[float]) -> Measurement:
         """The figures at some of the radii, in the order given.
@@ -110,13 +134,11 @@ class Measurement:
         return replace(
             self,
             radii=tuple(radii),
-            relative_error=self.relative_error[places],
-            cosine_similarity=self.cosine_similarity[places],
+            figures={name: values[places] for name, values in self.figures.items()},
             precision=tuple(self.precision[place] for place in places),
             noise_floor=tuple(self.noise_floor[place] for place in places),
             routing_flips=None if flips is None else tuple(flips[place] for place in places),
             layers=None if self.layers is None else self.layers.at(places),
-            metrics={name: values[places] for name, values in self.metrics.items()},
             metric_noise={name: noise[places] for name, noise in self.metric_noise.items()},
             metric_failures={
                 name: tuple(reasons[place] for place in places)
@@ -134,8 +156,7 @@ class Measurement:
         curvature, layers = self.curvature_ratio, self.layers
         return replace(
             self,
-            relative_error=self.relative_error[..., places],
-            cosine_similarity=self.cosine_similarity[..., places],
+            figures={name: values[..., places] for name, values in self.figures.items()},
             curvature_ratio=None if curvature is None else curvature[..., places],
             layers=None
             if layers is None
@@ -144,7 +165,6 @@ class Measurement:
                 relative_error=layers.relative_error[..., places],
                 cosine_similarity=layers.cosine_similarity[..., places],
             ),
-            metrics={name: values[..., places] for name, values in self.metrics.items()},
             metric_noise={name: noise[..., places] for name, noise in self.metric_noise.items()},
         )
 

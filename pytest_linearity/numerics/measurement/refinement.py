@@ -44,7 +44,4 @@ def refine(work: RunningMeasurement, radii: Sequence[float], limits: Limits) -> 
 
 
 def _complies(work: RunningMeasurement, radius: float, limits: Limits) -> bool:
-    error = work.figures.stack("relative_error", radius)
-    cosine = work.figures.stack("cosine_similarity", radius)
-    metrics = work.figures.of_metrics(radius)
-    return kept(error, cosine, limits, metrics, work.kinds)
+    return kept(work.figures.values(radius), limits, work.kinds)

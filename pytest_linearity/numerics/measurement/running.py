@@ -119,26 +119,19 @@ class RunningMeasurement:
         return self.setup.precision == "float32" or self.calibration.float32_carries(radius)
 
     def _undecided(self, radius: float, limits: Limits | None) -> bool:
-        error = self.figures.stack("relative_error", radius)
-        cosine = self.figures.stack("cosine_similarity", radius)
-        floor = self.calibration.noise_floor(self.figures.stack("change", radius), torch.float32)
-        metrics = self.figures.of_metrics(radius)
+        metrics = self.figures.values(radius)
+        floor = self.calibration.noise_floor(self.figures.change(radius), torch.float32)
         return any(
-            _leaves_open(error[k], cosine[k], floor[k], limits, [m.at(k) for m in metrics])
-            for k in rows_by_kind(self.kinds, len(error)).values()
+            _leaves_open([entry.at(k) for entry in metrics], floor[k], limits)
+            for k in rows_by_kind(self.kinds, len(floor)).values()
         )
 
 
-def _leaves_open(
-    error: Tensor,
-    cosine: Tensor,
-    floor: Tensor,
-    limits: Limits | None,
-    metrics: Sequence[MetricValues],
-) -> bool:
+def _leaves_open(metrics: Sequence[MetricValues], floor: Tensor, limits: Limits | None) -> bool:
     """Whether float32 did not carry the figures of some pairs, or the verdict on them."""
+    error = metrics[0].values
     if not error.isfinite().all() or not floor.isfinite().all():
         return False
     if not carries(float(error.mean()), float(floor.mean())):
         return True
-    return limits is not None and undecided(error, cosine, floor, limits, metrics)
+    return limits is not None and undecided(metrics, floor, limits)

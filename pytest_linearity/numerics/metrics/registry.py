@@ -23,23 +23,29 @@ MetricSource: TypeAlias = Callable[[], Iterable[Metric]]
 GROUP = "pytest_linearity.metrics"
 """Group of entry points, each of which is a `Metric` or a list of them."""
 
-ALWAYS = {"relative_error": "relerr_threshold", "cosine_similarity": "cos_threshold"}
-"""Metrics that every measurement has, and the keys of their limits."""
+RELATIVE_ERROR = Metric(
+    name="relative_error",
+    label="relative error",
+    about="ε = ‖Δ_true − Δ_pred‖ / ‖Δ_true‖; always measured, its limit is relerr_threshold",
+    function=lambda change, predicted, _: relative_error(change, predicted),
+)
+COSINE_SIMILARITY = Metric(
+    name="cosine_similarity",
+    label="cosine similarity",
+    about="c = cos(Δ_true, Δ_pred), from -1 to 1; always measured, its limit is cos_threshold",
+    function=lambda change, predicted, _: cosine_similarity(change, predicted),
+    good="larger",
+)
+ALWAYS: Mapping[str, Metric] = {
+    metric.name: metric for metric in (RELATIVE_ERROR, COSINE_SIMILARITY)
+}
+"""What every measurement has, by name and in the order in which it is shown."""
+LIMIT_KEYS = {"relative_error": "relerr_threshold", "cosine_similarity": "cos_threshold"}
+"""The keys of a config that set their limits; those of further metrics are in `limits`."""
 
 _FIXED = (
-    Metric(
-        name="relative_error",
-        label="relative error",
-        about="ε = ‖Δ_true − Δ_pred‖ / ‖Δ_true‖; always measured, its limit is relerr_threshold",
-        function=lambda change, predicted, _: relative_error(change, predicted),
-    ),
-    Metric(
-        name="cosine_similarity",
-        label="cosine similarity",
-        about="c = cos(Δ_true, Δ_pred), from -1 to 1; always measured, its limit is cos_threshold",
-        function=lambda change, predicted, _: cosine_similarity(change, predicted),
-        good="larger",
-    ),
+    RELATIVE_ERROR,
+    COSINE_SIMILARITY,
     Metric(
         name="kl",
         label="kl",

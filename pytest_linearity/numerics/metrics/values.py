@@ -1,4 +1,4 @@
-"""What a metric came to."""
+"""The figures that one metric has at one radius, before they are reduced to a mean."""
 
 from __future__ import annotations
 
@@ -21,15 +21,16 @@ class MetricValues:
     """The metric."""
     values: Tensor
     """float64 Tensor [directions, prompts]; ``nan`` where its function gave no figure."""
-    noise: Tensor
-    """How far rounding can move each, float64 Tensor [directions, prompts]."""
+    noise: Tensor | None
+    """How far rounding can move each, float64 Tensor [directions, prompts]; None for relative error
+    and cosine similarity, of which the noise floor tells it."""
     failure: str | None
     """Why its function gave no figures, in one line; None where it always did."""
 
     def at(self, directions: Sequence[int]) -> MetricValues:
         """The figures along some of the directions."""
         rows = list(directions)
-        values, noise = self.values[rows], self.noise[rows]
+        values, noise = self.values[rows], None if self.noise is None else self.noise[rows]
         failed = not values.isfinite().all()
         return MetricValues(self.metric, values, noise, self.failure if failed else None)
 
@@ -38,13 +39,4 @@ class MetricValues:
         mean = mean_std(self.values)[0]
         if self.failure is not None or mean is None:
             return False
-        if limit is None:
-            return True
-        return mean <= limit if self.metric.good == "smaller" else mean >= limit
-
-    def near(self, limit: float | None) -> bool:
-        """Whether rounding can carry the mean over a limit; never where there is none."""
-        if limit is None:
-            return False
-        noise = self.noise.mean()
-        return bool(noise > 0 and (self.values.mean() - limit).abs() <= noise)
+        return limit is None or self.metric.keeps(limit, mean)

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from pytest_linearity.verdict.confidence import Interval
-    from pytest_linearity.verdict.document import KindFigures, Report
+    from pytest_linearity.verdict.document import Report, SampleFigures
 
-    KindFigure = Callable[[KindFigures], float | None]
+    KindFigure = Callable[[SampleFigures], float | None]
 
 _STYLES = ("--", "-.", ":")
 """How the lines of kinds of directions are told apart besides their colours."""
@@ -244,11 +244,11 @@ def _draw_intervals(axes: Axes, points: Sequence[_Point], lowest: float, highest
         )
 
 
-def _kind_error(found: KindFigures) -> float | None:
+def _kind_error(found: SampleFigures) -> float | None:
     return found.mean_relative_error
 
 
-def _kind_cosine(found: KindFigures) -> float | None:
+def _kind_cosine(found: SampleFigures) -> float | None:
     return found.mean_cosine_similarity
 
 

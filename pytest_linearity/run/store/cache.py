@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from pytest_linearity.checkpoint.digest import content_digest
 from pytest_linearity.errors import LinearityError, RanksError
-from pytest_linearity.numerics.directions.kinds import rows_by_kind
 from pytest_linearity.numerics.metrics.registry import built_in
 from pytest_linearity.numerics.ranks import ProcessGroup, is_single, on_all_ranks
 from pytest_linearity.run.store.findings_file import (
@@ -157,27 +156,12 @@ def _decides(findings: Findings, config: Config) -> bool:
     measured, limits = findings.measurement, limits_of(config)
     if config.precision != "auto":
         return True
-    return not any(
-        precision == "float32"
-        and floor is not None
-        and bool(error.isfinite().all())
-        and any(
-            undecided(
-                error[k],
-                cosine[k],
-                torch.tensor(floor),
-                limits,
-                [m.at(k) for m in measured.metric_values(place, config.chosen_metrics)],
-            )
-            for k in rows_by_kind(measured.kinds, len(error)).values()
-        )
-        for place, (error, cosine, floor, precision) in enumerate(
-            zip(
-                measured.relative_error,
-                measured.cosine_similarity,
-                measured.noise_floor,
-                measured.precision,
-                strict=True,
-            )
-        )
-    )
+    columns = zip(measured.noise_floor, measured.precision, strict=True)
+    for place, (floor, precision) in enumerate(columns):
+        metrics = measured.values(place, config.chosen_metrics)
+        error = metrics[0].values
+        if precision == "float64" or floor is None or not error.isfinite().all():
+            continue
+        if undecided(metrics, torch.full_like(error, floor), limits, measured.kinds):
+            return False
+    return True

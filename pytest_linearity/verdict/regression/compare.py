@@ -25,7 +25,7 @@ from pytest_linearity.verdict.regression.pairing import (
     counts_by_kind,
     require_same_pairs,
 )
-from pytest_linearity.verdict.regression.rejudged import ReportLimits, radius_under
+from pytest_linearity.verdict.regression.rejudged import radius_under, report_limits
 
 if TYPE_CHECKING:
     import numpy as np
@@ -164,11 +164,11 @@ def compare(
         BaselineMismatch: If the reports are not about the same pairs.
     """
     require_same_pairs(report, baseline, name)
-    limits = [ReportLimits.of(one) for one in (report, baseline)]
+    limits = [report_limits(one) for one in (report, baseline)]
     rejudged = limits[0] != limits[1]
     # Only by what both have measured can one be held against the other.
-    unknown = limits[0].metrics.keys() - baseline.radii[0].metrics.keys()
-    common = limits[0].without(unknown)
+    unknown = limits[0].keys() - baseline.radii[0].figures.keys()
+    common = {name: limit for name, limit in limits[0].items() if name not in unknown}
     rows = common_rows(report, baseline)
     fewer = counts_by_kind(report) != counts_by_kind(baseline)
     means = fewer or _verdict(report) != _verdict(baseline)

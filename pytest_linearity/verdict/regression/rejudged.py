@@ -2,78 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+from pytest_linearity.numerics.metrics.registry import RELATIVE_ERROR
 from pytest_linearity.verdict.document import RadiusFigures, Report
 
 
-@dataclass(frozen=True)
-class ReportLimits:
-    """What a report is judged by."""
-
-    relative_error: float
-    """Largest mean relative error."""
-    cosine_similarity: float
-    """Smallest mean cosine similarity."""
-    metrics: Mapping[str, float]
-    """Limits of further metrics, by name."""
-
-    @classmethod
-    def of(cls, report: Report) -> ReportLimits:
-        """The limits that a report was judged by."""
-        config, metrics = report.config, report.radii[0].metrics
-        return cls(
-            config["relerr_threshold"],
-            config["cos_threshold"],
-            {name: found.limit for name, found in metrics.items() if found.limit is not None},
-        )
-
-    def without(self, names: Collection[str]) -> ReportLimits:
-        """The limits without those of some metrics."""
-        return replace(self, metrics={n: v for n, v in self.metrics.items() if n not in names})
+def report_limits(report: Report) -> dict[str, float]:
+    """The limits that a report was judged by, by name of the metric."""
+    figures = report.radii[0].figures
+    return {name: found.limit for name, found in figures.items() if found.limit is not None}
 
 
 def radius_under(
-    report: Report, limits: ReportLimits, rows: Sequence[int] | None = None
+    report: Report, limits: Mapping[str, float], rows: Sequence[int] | None = None
 ) -> float | None:
     """The largest radius whose means keep the limits; None where none does.
 
     Args:
         report: The report.
-        limits: The limits.
+        limits: The limits, by name of the metric.
         rows: The directions that count, as rows of its pairs; None for all.
     """
     figures = report.radii if rows is None else [_on(report, f, rows) for f in report.radii]
     return max((f.radius for f in figures if _complies(f, limits)), default=None)
 
 
-def _complies(figures: RadiusFigures, limits: ReportLimits) -> bool:
-    error, cosine = figures.mean_relative_error, figures.mean_cosine_similarity
-    if error is None or cosine is None:
-        return False
-    return (
-        max(error, figures.noise_floor or 0.0) <= limits.relative_error
-        and cosine >= limits.cosine_similarity
-        and all(figures.metrics[name].keeps(v) for name, v in limits.metrics.items())
-    )
+def _complies(figures: RadiusFigures, limits: Mapping[str, float]) -> bool:
+    below_noise = (figures.noise_floor or 0.0) > limits[RELATIVE_ERROR.name]
+    return not below_noise and all(figures.figures[n].keeps(v) for n, v in limits.items())
 
 
 def _on(report: Report, figures: RadiusFigures, rows: Sequence[int]) -> RadiusFigures:
     """The means over some of the directions; those of figures without pairs stay."""
     pairs = report.pairs[str(figures.radius)]
-
-    def mean(name: str, otherwise: float | None) -> float | None:
-        return _mean([pairs[name][k] for k in rows]) if name in pairs else otherwise
-
+    means = {name: _mean([pairs[name][k] for k in rows]) for name in figures.figures.keys() & pairs}
     return replace(
         figures,
-        mean_relative_error=mean("relative_error", figures.mean_relative_error),
-        mean_cosine_similarity=mean("cosine_similarity", figures.mean_cosine_similarity),
-        metrics={
-            name: replace(found, mean=mean(name, found.mean))
-            for name, found in figures.metrics.items()
+        figures={
+            name: replace(found, mean=means.get(name, found.mean))
+            for name, found in figures.figures.items()
         },
     )
 

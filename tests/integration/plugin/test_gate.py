@@ -7,8 +7,8 @@ from itertools import product
 
 import pytest
 
-from pytest_linearity.verdict.document import RadiusFigures
 from pytest_linearity.verdict.judge import passes
+from tests.support.figures import radius_figures
 from tests.support.fixed import FixedAnalysis
 from tests.support.fixtures import Write
 
@@ -167,10 +167,7 @@ def test_a_run_passes_exactly_when_its_report_says_so(
         write_config(
             name, model_name_or_path=checkpoint, radii=list(RADII), min_linearity_radius=least
         )
-        found = [
-            RadiusFigures(r, None, None, None, None, None, "float32", ok)
-            for r, ok in zip(RADII, complies, strict=True)
-        ]
+        found = [radius_figures(r, complies=ok) for r, ok in zip(RADII, complies, strict=True)]
         passed[name] = passes(found, least)
 
     def gates(names: Iterable[str]) -> list[str]:

@@ -13,11 +13,12 @@ from pytest_linearity.errors import ConfigError, LinearityError
 from pytest_linearity.files import brief, require_writable, write_whole
 from pytest_linearity.report.json import write_json
 from pytest_linearity.report.places import report_places
-from pytest_linearity.verdict.document import RadiusFigures, Report
+from pytest_linearity.verdict.document import Report
+from tests.support.figures import radius_figures
 
 
 def report(error: float | None = 0.12) -> Report:
-    figures = RadiusFigures(0.3, error, 0.04, 0.97, 0.01, 4e-4, "float32", True)
+    figures = radius_figures(0.3, (error, 0.04), (0.97, 0.01), 4e-4, complies=True)
     return Report(
         config={"radii": [0.3], "default_system": "Größe"},
         checkpoint={"path": "x", "architecture": "y", "parameters": 1, "dtype": "bfloat16"},

@@ -12,6 +12,7 @@ import pytest
 from pytest_linearity.errors import ConfigError
 from pytest_linearity.report.json import json_text, read_report, write_json
 from pytest_linearity.verdict.document import SCHEMA_VERSION, RadiusFigures, Report
+from tests.support.figures import LIMITS
 from tests.support.paired import report
 
 ERRORS = {0.1: [[0.1, 0.2], [0.15, None]], 1.0: [[0.3, 1e-300], [0.1 + 0.2, 7.0]]}
@@ -34,7 +35,7 @@ class TestRoundTrip:
 
     def test_every_field_of_a_radius(self) -> None:
         for figures in full().radii:
-            again = RadiusFigures.from_dict(figures.radius, figures.to_dict())
+            again = RadiusFigures.from_dict(figures.radius, figures.to_dict(), LIMITS)
             for key in fields(RadiusFigures):
                 assert getattr(again, key.name) == getattr(figures, key.name), key.name
 

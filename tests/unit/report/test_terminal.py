@@ -11,10 +11,11 @@ import pytest
 from pytest_linearity.report.style import Style
 from pytest_linearity.report.terminal.report import render
 from pytest_linearity.verdict.document import RadiusFigures, Report
+from tests.support.figures import radius_figures
 
 
 def figures(radius: float, error: float | None, cosine: float | None, ok: bool) -> RadiusFigures:
-    return RadiusFigures(radius, error, 0.0005, cosine, 0.00001, 2.1e-6, "float32", ok)
+    return radius_figures(radius, (error, 0.0005), (cosine, 0.00001), 2.1e-6, complies=ok)
 
 
 def report(**config: Any) -> Report:

@@ -15,6 +15,7 @@ from pytest_linearity.numerics.metrics.values import MetricValues
 from pytest_linearity.verdict.document import RadiusFigures
 from pytest_linearity.verdict.radius import judge_radius
 from pytest_linearity.verdict.standing import Certainty
+from tests.support.figures import metric_values
 
 LIMITS = Limits(relative_error=0.2, cosine_similarity=0.95)
 MEAN = Certainty(0.95, 0.95)
@@ -32,7 +33,7 @@ def judged(
     **more: object,
 ) -> RadiusFigures:
     found = (torch.tensor(v, dtype=torch.float64)[:, None] for v in (errors, cosines))
-    return judge_radius(1.0, *found, LIMITS, certainty=certainty, **more)  # type: ignore[arg-type]
+    return judge_radius(1.0, metric_values(*found), LIMITS, certainty=certainty, **more)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -91,7 +92,7 @@ def test_both_limits_must_be_kept_for_sure() -> None:
 
 def test_intervals_that_touch_a_limit_keep_it() -> None:
     half = torch.full((3, 1), 0.5, dtype=torch.float64)
-    found = judge_radius(1.0, half, half, Limits(0.5, 0.5), certainty=CONFIDENT)
+    found = judge_radius(1.0, metric_values(half, half), Limits(0.5, 0.5), certainty=CONFIDENT)
     assert (found.complies, found.inconclusive) == (True, False)
 
 
@@ -130,14 +131,14 @@ def test_rounding_leaves_open_what_it_could_turn(distance: float, open_: bool) -
     """At ε = 0.5 a relative error of 0.01 from rounding moves ε by 0.015 at most."""
     error, cosine, floor = torch.tensor([[[0.5]], [[0.9]], [[0.01]]], dtype=torch.float64)
     for limit in (0.5 - distance, 0.5 + distance):
-        assert undecided(error, cosine, floor, Limits(limit, 0.0)) is open_
+        assert undecided(metric_values(error, cosine), floor, Limits(limit, 0.0)) is open_
 
 
 @pytest.mark.parametrize(("turn", "open_"), [(0.0099, True), (0.0101, False)])
 def test_rounding_leaves_open_a_change_that_it_could_turn(turn: float, open_: bool) -> None:
     error, cosine, floor = torch.tensor([[[0.0]], [[0.9]], [[0.01]]], dtype=torch.float64)
     for angle in (math.acos(0.9) - turn, math.acos(0.9) + turn):
-        assert undecided(error, cosine, floor, Limits(0.5, math.cos(angle))) is open_
+        assert undecided(metric_values(error, cosine), floor, Limits(0.5, math.cos(angle))) is open_
 
 
 class TestFurtherMetrics:
@@ -146,7 +147,7 @@ class TestFurtherMetrics:
         metric = MetricValues(find_metric("kl"), values, torch.zeros_like(values), None)
         limits = replace(LIMITS, metrics={"kl": 0.2})
         found = (torch.tensor(v, dtype=torch.float64)[:, None] for v in (WITHIN, [0.99] * 3))
-        return judge_radius(1.0, *found, limits, metrics=[metric], certainty=certainty)
+        return judge_radius(1.0, metric_values(*found, metric), limits, certainty=certainty)
 
     def test_take_part(self) -> None:
         assert self.judged(WITHIN, CONFIDENT).complies
@@ -201,7 +202,7 @@ class TestKinds:
         )
         metric = MetricValues(find_metric("kl"), values, torch.zeros_like(values), None)
         limits = replace(LIMITS, metrics={"kl": 0.2})
-        found = judge_radius(1.0, errors, cosines, limits, metrics=[metric], kinds=self.KINDS)
+        found = judge_radius(1.0, metric_values(errors, cosines, metric), limits, kinds=self.KINDS)
         assert found.metrics["kl"].complies
         assert not found.complies
         assert found.reason == "layerwise: mean kl 0.30 > 0.20"

@@ -28,6 +28,7 @@ from pytest_linearity.numerics.measurement.limits import Limits
 from pytest_linearity.verdict.confidence import mean_interval
 from pytest_linearity.verdict.radius import judge_radius
 from pytest_linearity.verdict.standing import Certainty
+from tests.support.figures import metric_values
 
 Draws = NDArray[np.float64]
 Draw = Callable[[np.random.Generator, tuple[int, int]], Draws]
@@ -130,7 +131,9 @@ def drawn_until_settled(errors: Draws, cosines: Draws, level: float = LOOKS.leve
     certainty = Certainty(LOOKS.confidence, level)
     error, cosine = (torch.from_numpy(values)[:, None] for values in (errors, cosines))
     for count in LOOKS.counts:
-        found = judge_radius(1.0, error[:count], cosine[:count], LIMITS, certainty=certainty)
+        found = judge_radius(
+            1.0, metric_values(error[:count], cosine[:count]), LIMITS, certainty=certainty
+        )
         if not found.inconclusive:
             return Outcome(count, True, found.complies)
     return Outcome(count, False, found.complies)

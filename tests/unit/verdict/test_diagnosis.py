@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from pytest_linearity.config.config import Config
+from pytest_linearity.verdict.decode import encode
 from pytest_linearity.verdict.diagnosis import diagnosis
 from pytest_linearity.verdict.document import Report
 from tests.support.diagnoses import ALL, NAMES, RADII, measurement, report
@@ -52,7 +53,7 @@ class TestFigures:
         assert found["second_order"].mean_curvature_ratio is None
         assert found["second_order"].predicted["0.1"].relative_error is None
         assert found["layers"].radii["0.3"].relative_error[2] is None
-        json.dumps(found["second_order"].to_dict(), allow_nan=False)
+        json.dumps(encode(found["second_order"]), allow_nan=False)
 
     def test_profile_has_a_mean_per_block(self) -> None:
         found = report().to_dict()["layers"]

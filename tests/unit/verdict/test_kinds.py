@@ -11,6 +11,7 @@ from torch import Tensor
 from pytest_linearity.numerics.measurement.limits import Limits
 from pytest_linearity.verdict.document import RadiusFigures
 from pytest_linearity.verdict.radius import judge_radius
+from tests.support.figures import metric_values
 
 LIMITS = Limits(0.2, 0.95)
 
@@ -24,7 +25,7 @@ class TestVerdict:
 
     def judged(self, *errors: float, kinds: tuple[str, ...] = KINDS) -> RadiusFigures:
         error = pairs(*errors)
-        return judge_radius(0.3, error, 1 - error / 100, LIMITS, kinds=kinds)
+        return judge_radius(0.3, metric_values(error, 1 - error / 100), LIMITS, kinds=kinds)
 
     def test_a_kind_does_not_hide_behind_the_others(self) -> None:
         found = self.judged(0.01, 0.01, 0.01, 0.5)

@@ -10,12 +10,15 @@ import torch
 from pytest_linearity.numerics.measurement.limits import Limits
 from pytest_linearity.verdict.judge import linearity_radius, passes
 from pytest_linearity.verdict.radius import judge_radius
+from tests.support.figures import metric_values
 
 LIMITS = Limits(relative_error=0.20, cosine_similarity=0.95)
 
 
 def judge(errors: list[float], cosines: list[float], **more: float) -> object:
-    return judge_radius(1.0, torch.tensor(errors), torch.tensor(cosines), LIMITS, **more)
+    return judge_radius(
+        1.0, metric_values(torch.tensor(errors), torch.tensor(cosines)), LIMITS, **more
+    )
 
 
 def test_mean_and_spread_over_all_pairs() -> None:
@@ -30,7 +33,7 @@ def test_mean_and_spread_over_all_pairs() -> None:
 def test_the_largest_figures_have_a_mean_and_a_spread() -> None:
     cosines = torch.tensor([0.99, 0.99])
     errors = torch.tensor([1e300, 3e300], dtype=torch.float64)
-    figures = judge_radius(1.0, errors, cosines, LIMITS)
+    figures = judge_radius(1.0, metric_values(errors, cosines), LIMITS)
     assert figures.mean_relative_error == pytest.approx(2e300)
     assert figures.std_relative_error == pytest.approx(1e300)
     assert figures.reason == "mean relative error 2e+300 > 0.20"
@@ -38,7 +41,7 @@ def test_the_largest_figures_have_a_mean_and_a_spread() -> None:
 
 def test_limits_themselves_comply() -> None:
     exactly = torch.tensor([0.20], dtype=torch.float64), torch.tensor([0.95], dtype=torch.float64)
-    assert judge_radius(1.0, *exactly, LIMITS).complies
+    assert judge_radius(1.0, metric_values(*exactly), LIMITS).complies
 
 
 def test_reasons_name_figure_and_limit() -> None:
@@ -68,7 +71,9 @@ def test_a_verdict_below_the_noise_is_no_verdict() -> None:
 
 def test_linearity_radius_and_pass() -> None:
     def at(radius: float, error: float) -> object:
-        return judge_radius(radius, torch.tensor([error]), torch.tensor([0.99]), LIMITS)
+        return judge_radius(
+            radius, metric_values(torch.tensor([error]), torch.tensor([0.99])), LIMITS
+        )
 
     radii = [at(0.1, 0.01), at(0.3, 0.1), at(1.0, 0.4)]
     assert linearity_radius(radii) == 0.3

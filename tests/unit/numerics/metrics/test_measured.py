@@ -15,6 +15,7 @@ from pytest_linearity.numerics.measurement.limits import Limits, undecided
 from pytest_linearity.numerics.metrics.evaluate import evaluate, moved_by_rounding
 from pytest_linearity.numerics.metrics.values import MetricValues
 from pytest_linearity.verdict.radius import judge_radius
+from tests.support.figures import metric_values
 from tests.support.oracle import Truth, brute_force
 
 BUILT_IN = [
@@ -254,7 +255,7 @@ def found(
 class TestVerdict:
     def judge(self, *metrics: MetricValues, error: float = 0.1, **limits: float) -> Any:
         pairs = torch.tensor([error, error]), torch.tensor([0.99, 0.99])
-        return judge_radius(1.0, *pairs, Limits(0.2, 0.95, limits), metrics=metrics)
+        return judge_radius(1.0, metric_values(*pairs, *metrics), Limits(0.2, 0.95, limits))
 
     def test_mean_and_spread(self) -> None:
         figures = self.judge(found([0.1, 0.5], noise=0.01)).metrics["mine"]
@@ -299,7 +300,7 @@ class TestVerdict:
             pairs = torch.tensor([0.1, 0.1]), torch.tensor([0.99, 0.99])
             limits = Limits(0.2, 0.95, {"mine": limit, "other": 0.1})
             metrics = [found([0.1, 0.1], noise=noise)]
-            return undecided(*pairs, torch.tensor(0.0), limits, metrics)
+            return undecided(metric_values(*pairs, *metrics), torch.tensor(0.0), limits)
 
         assert turns(0.11, 0.02)
         assert turns(0.09, 0.02)

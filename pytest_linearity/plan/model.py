@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Subject:
+class PlannedModel:
     """A model without its weights."""
 
     place: Path
@@ -42,7 +42,7 @@ class Subject:
         return sum(parameter.numel() for parameter in self.model.parameters())
 
 
-def subject_of(config: Config) -> Subject:
+def planned_model(config: Config) -> PlannedModel:
     """The model of a run's config; `model_name_or_path` may be a `config.json` alone.
 
     Raises:
@@ -63,7 +63,7 @@ def subject_of(config: Config) -> Subject:
         model = skeleton(declared, trust_remote_code=config.trust_remote_code)
     except Exception as error:  # whatever the model's code raises
         raise CheckpointError(f"{place}: gives no model: {one_line(error)}") from error
-    return Subject(place, declared, model, stored or _as_declared(declared, model), at_hand)
+    return PlannedModel(place, declared, model, stored or _as_declared(declared, model), at_hand)
 
 
 def _as_declared(declared: Any, model: nn.Module) -> Stored:

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from pytest_linearity.errors import CheckpointError, ConfigError
+from pytest_linearity.errors import CheckpointError, ConfigError, MeasurementError
 from pytest_linearity.numerics.directions.directions import Directions
 from pytest_linearity.numerics.directions.vectors.update import Update
 from pytest_linearity.probes.gradient import loss_gradient
@@ -194,6 +194,14 @@ class TestGradient:
         ids = torch.tensor([[1, 50, 60, 70]])
         wide(ids, labels=ids).loss.backward()
         torch.testing.assert_close(found, wide.get_parameter(name).grad, rtol=1e-3, atol=1e-7)
+
+    def test_out_of_memory_names_the_remedy(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def fails(*_: Any, **__: Any) -> None:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+        monkeypatch.setattr("pytest_linearity.probes.gradient.cross_entropy", fails)
+        with pytest.raises(MeasurementError, match=r"gradient: out of memory: .* `param_scope`"):
+            loss_gradient(llama(), [[1, 50, 60]], ["lm_head.weight"], CPU)
 
     def test_what_has_none(self, tiny_checkpoint: Path) -> None:
         with pytest.raises(ConfigError, match=r"directions: gradient: every prompt is a single"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -22,17 +22,16 @@ PROMPTS = 2
 KINDS = ("gaussian", "layerwise", "update")
 UNDEFINED = st.sampled_from([float("nan"), float("inf")])
 FIGURES = {
-    "error": st.one_of(st.sampled_from([0.0, 0.1, 0.2, 0.3]), st.floats(0, 0.5), UNDEFINED),
-    "cosine": st.one_of(st.sampled_from([0.9, 0.95, 1.0]), st.floats(-1, 1), UNDEFINED),
-    "metric": st.one_of(st.sampled_from([0.0, 0.1, 0.2]), st.floats(-2, 2), UNDEFINED),
+    "error": st.sampled_from([0.0, 0.1, 0.2, 0.3]) | st.floats(0, 0.4),
+    "cosine": st.sampled_from([0.94, 0.95, 0.96, 1.0]) | st.floats(0.9, 1),
+    "metric": st.sampled_from([0.0, 0.1, 0.2]) | st.floats(-0.2, 0.3),
 }
+RARELY = st.sampled_from([False] * 7 + [True])
 
 
-def pairs(draw: st.DrawFn, directions: int, which: str, *, defined: bool) -> Tensor:
-    """Figures that mostly are near their limits, and in some examples not all finite."""
-    figure = FIGURES[which]
-    if defined:
-        figure = figure.filter(lambda value: abs(value) < float("inf"))
+def pairs(draw: st.DrawFn, directions: int, which: str) -> Tensor:
+    """Figures that are near their limits, and in some examples not all finite."""
+    figure = FIGURES[which] | UNDEFINED if draw(RARELY) else FIGURES[which]
     row = st.lists(figure, min_size=PROMPTS, max_size=PROMPTS)
     rows = draw(st.lists(row, min_size=directions, max_size=directions))
     return torch.tensor(rows, dtype=torch.float64)
@@ -42,15 +41,11 @@ def pairs(draw: st.DrawFn, directions: int, which: str, *, defined: bool) -> Ten
 def radii(draw: st.DrawFn) -> Radius:
     """A radius of a few directions, of which no, one or several kinds are named."""
     directions = draw(st.integers(1, 4))
-    defined = [draw(st.sampled_from([True, True, False])) for _ in range(4)]
-    values = metric_values(
-        pairs(draw, directions, "error", defined=defined[0]),
-        pairs(draw, directions, "cosine", defined=defined[1]),
-    )
+    values = metric_values(pairs(draw, directions, "error"), pairs(draw, directions, "cosine"))
     for number in range(draw(st.integers(0, 2))):
         good = draw(st.sampled_from(["smaller", "larger"]))
-        figures = pairs(draw, directions, "metric", defined=defined[2 + number])
-        failure = draw(st.sampled_from([None, None, "it raised E: x"]))
+        figures = pairs(draw, directions, "metric")
+        failure = "it raised E: x" if draw(RARELY) else None
         metric = Metric(f"m{number}", f"metric {number}", "of a test", lambda c, *_: c, good)
         values.append(MetricValues(metric, figures, torch.zeros_like(figures), failure))
     of_metrics = {
@@ -58,11 +53,12 @@ def radii(draw: st.DrawFn) -> Radius:
         for number in range(2)
         if (limit := draw(st.sampled_from([None, 0.1]))) is not None
     }
-    limits = Limits(draw(st.sampled_from([0.2, 0.3, 9.0])), 0.95, of_metrics)
+    limits = Limits(0.2, 0.95, of_metrics)
     kinds = draw(st.lists(st.sampled_from(KINDS), min_size=directions, max_size=directions))
     return values, limits, draw(st.sampled_from([kinds, []]))
 
 
+@settings(max_examples=300, deadline=None)
 @given(radii())
 def test_kept_is_what_the_verdict_says(
     radius: tuple[list[MetricValues], Limits, list[str]],

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pytest_linearity.report.json import load_schema
     from pytest_linearity.report.plot import plot_beside
     from pytest_linearity.report.results import Result
+    from pytest_linearity.report.style import Style
     from pytest_linearity.report.terminal.report import render
     from pytest_linearity.run.analysis import analyze
     from pytest_linearity.verdict.document import MetricFigures, RadiusFigures, Report
@@ -43,6 +44,7 @@ _HOMES = {
     "Report": "verdict.document",
     "Result": "report.results",
     "Setup": "numerics.measurement.setup",
+    "Style": "report.style",
     "analyze": "run.analysis",
     "checkpoints_of": "config.expansion",
     "find_metric": "numerics.metrics.registry",
@@ -70,6 +72,7 @@ __all__ = [
     "Report",
     "Result",
     "Setup",
+    "Style",
     "__version__",
     "analyze",
     "checkpoints_of",

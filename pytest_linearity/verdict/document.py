@@ -298,6 +298,12 @@ class Report:
     refined: RefinedFigures | None = None
     """The crossing between two radii; ``None`` if it was not asked for, or there is none."""
 
+    @property
+    def limits(self) -> Mapping[str, float]:
+        """What the mean of each metric that gates was held against, by name of the metric."""
+        figures = self.radii[0].figures
+        return {name: found.limit for name, found in figures.items() if found.limit is not None}
+
     def at(self, radius: float) -> RadiusFigures:
         """The figures at a tested radius.
 

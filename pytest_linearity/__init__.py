@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from pytest_linearity.config.expansion import checkpoints_of, runs_of
     from pytest_linearity.errors import LinearityError
     from pytest_linearity.numerics.directions.directions import Directions
-    from pytest_linearity.numerics.measurement.measure import measure
+    from pytest_linearity.numerics.measurement.measure import measure, measure_with
     from pytest_linearity.numerics.measurement.measurement import Measurement
+    from pytest_linearity.numerics.measurement.setup import Setup
     from pytest_linearity.numerics.measurement.simultaneous import measure_together
     from pytest_linearity.numerics.metrics.metric import Metric
     from pytest_linearity.numerics.metrics.registry import find_metric
@@ -41,6 +42,7 @@ _HOMES = {
     "RadiusFigures": "verdict.document",
     "Report": "verdict.document",
     "Result": "report.results",
+    "Setup": "numerics.measurement.setup",
     "analyze": "run.analysis",
     "checkpoints_of": "config.expansion",
     "find_metric": "numerics.metrics.registry",
@@ -51,6 +53,7 @@ _HOMES = {
     "load_schema": "report.json",
     "measure": "numerics.measurement.measure",
     "measure_together": "numerics.measurement.simultaneous",
+    "measure_with": "numerics.measurement.measure",
     "plot_beside": "report.plot",
     "render": "report.terminal.report",
     "runs_of": "config.expansion",
@@ -66,6 +69,7 @@ __all__ = [
     "RadiusFigures",
     "Report",
     "Result",
+    "Setup",
     "__version__",
     "analyze",
     "checkpoints_of",
@@ -77,6 +81,7 @@ __all__ = [
     "load_schema",
     "measure",
     "measure_together",
+    "measure_with",
     "plot_beside",
     "render",
     "runs_of",

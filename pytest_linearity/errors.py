@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 FINE = 0
 """Exit code: all went well."""
@@ -73,12 +73,39 @@ def shown_names(names: Iterable[str]) -> str:
     return ", ".join(ordered[:20]) + more
 
 
-def one_line(error: BaseException) -> str:
-    """What an error of a library says, in one line of bearable length."""
+def one_line(error: BaseException, most: int | None = 300) -> str:
+    """What an error of a library says, in one line of bearable length.
+
+    Args:
+        error: The error; one that says nothing is called by its class.
+        most: How many letters are kept; None for all.
+    """
     said = " ".join(str(error).split()) or type(error).__name__
-    return said if len(said) <= 300 else f"{said[:299]}…"
+    return said if most is None or len(said) <= most else f"{said[: most - 1]}…"
 
 
 def first_line(error: BaseException) -> str:
     """The first line of what an error says, which in torch's is the one that matters."""
     return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+def class_and_line(error: BaseException) -> str:
+    """Class and first line of an error of code that is not ours, as ``ValueError: no such row``."""
+    kind, said = type(error).__name__, str(error).strip().partition("\n")[0]
+    return f"{kind}: {said}" if said else kind
+
+
+def class_name(error: BaseException) -> str:
+    """The name of an error's class, or of the next above it that `error_named` knows."""
+    names = (kind.__name__ for kind in type(error).__mro__)
+    return next((name for name in names if name in _CLASSES), "RuntimeError")
+
+
+def error_named(name: str, message: str) -> Exception:
+    """An error of a user's mistake by the name of its class; a RuntimeError by any other."""
+    return _CLASSES.get(name, RuntimeError)(message)
+
+
+_KINDS: tuple[type[LinearityError], ...] = (LinearityError, *LinearityError.__subclasses__())
+_CLASSES: Mapping[str, type[Exception]] = {kind.__name__: kind for kind in _KINDS}
+"""The classes of users' mistakes, as other processes are told of them."""

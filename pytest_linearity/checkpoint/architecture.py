@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pytest_linearity.checkpoint import hub
+from pytest_linearity.checkpoint.declared import declared_config
 from pytest_linearity.checkpoint.files import read_json
 from pytest_linearity.errors import CheckpointError, one_line
 
@@ -49,13 +49,8 @@ def _refuse_quantised(directory: Path, raw: dict[str, Any]) -> None:
 
 def _parsed(directory: Path, raw: dict[str, Any], trust_remote_code: bool) -> Any:
     """The config as transformers reads it."""
-    from transformers import AutoConfig
-
     try:
-        with hub.quiet():
-            return AutoConfig.from_pretrained(
-                str(directory), local_files_only=True, trust_remote_code=trust_remote_code
-            )
+        return declared_config(directory, trust_remote_code=trust_remote_code)
     except Exception as error:  # config classes validate in many ways
         if raw.get("auto_map") and not trust_remote_code:
             raise CheckpointError(

@@ -160,5 +160,10 @@ def training_step(config: Config) -> int | None:
             step = None
         if isinstance(step, int) and not isinstance(step, bool) and step >= 0:
             return step
-    trailing = re.search(r"\d+$", Path(config.checkpoint).name, re.ASCII)
+    return trailing_step(Path(config.checkpoint).name)
+
+
+def trailing_step(name: str) -> int | None:
+    """The training step that the name of a checkpoint ends with, as in ``checkpoint-500``."""
+    trailing = re.search(r"\d+$", name, re.ASCII)
     return int(trailing.group()) if trailing else None

@@ -20,13 +20,13 @@ class Stored:
     """A checkpoint's weights on disk."""
 
     bytes: int
-    """Of all tensors together."""
+    """Size of all tensors together."""
     dtype: str
-    """Of most of them, as `bfloat16`."""
+    """That of most bytes, as `bfloat16`."""
 
 
 def read_headers(directory: Path) -> Stored:
-    """What lies in a checkpoint's files; no weights are read.
+    """Size and dtype of the weights in a checkpoint's files, of which only headers are read.
 
     Raises:
         CheckpointError: If files are missing, cut or corrupt.

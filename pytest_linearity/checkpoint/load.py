@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_linearity.checkpoint import hub
 from pytest_linearity.checkpoint.architecture import check_architecture
+from pytest_linearity.checkpoint.declared import declared_config, eager, max_length
 from pytest_linearity.checkpoint.files import check_files
 from pytest_linearity.errors import CheckpointError, one_line
 
 if TYPE_CHECKING:
-    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from pytest_linearity.config.config import Config
 
@@ -51,7 +52,7 @@ class Checkpoint:
     @property
     def max_length(self) -> int | None:
         """Longest prompt the model has positions for; ``None`` when it does not say."""
-        return _max_length(self.model.config)
+        return max_length(self.model.config)
 
     def describe(self) -> dict[str, Any]:
         """What the report says of it."""
@@ -140,21 +141,11 @@ def load_base(config: Config) -> PreTrainedModel:
 
 
 def _declared_length(config: Config, directory: Path) -> int | None:
-    from transformers import AutoConfig
-
     try:
-        with hub.quiet():
-            declared = AutoConfig.from_pretrained(
-                str(directory), local_files_only=True, trust_remote_code=config.trust_remote_code
-            )
+        declared = declared_config(directory, trust_remote_code=config.trust_remote_code)
     except Exception as error:  # code of the checkpoint's own may raise anything
         raise CheckpointError(f"{directory}: cannot be loaded: {one_line(error)}") from error
-    return _max_length(declared)
-
-
-def _max_length(declared: PretrainedConfig) -> int | None:
-    longest = getattr(declared.get_text_config(), "max_position_embeddings", None)
-    return longest if isinstance(longest, int) and longest > 0 else None
+    return max_length(declared)
 
 
 def config_directory(config: Config) -> Path:
@@ -201,13 +192,9 @@ def _found(config: Config, key: str, name: str, revision: str, *, weights: bool 
 
 def _load(config: Config, directory: Path, weights: Path) -> tuple[PreTrainedModel, dict[str, Any]]:
     """The model in evaluation mode, and what transformers says of the loading."""
-    import transformers
+    from transformers import AutoModelForCausalLM
 
-    loader: Any = transformers.AutoModelForCausalLM
-
-    options: dict[str, Any] = {"attn_implementation": "eager"}
-    if hasattr(transformers.PreTrainedModel, "set_experts_implementation"):  # transformers 5
-        options["experts_implementation"] = "eager"
+    loader: Any = AutoModelForCausalLM
     try:
         with hub.quiet():
             model, loading = loader.from_pretrained(
@@ -219,7 +206,7 @@ def _load(config: Config, directory: Path, weights: Path) -> tuple[PreTrainedMod
                 weights_only=True,
                 ignore_mismatched_sizes=True,  # so that they are listed; check_loaded refuses them
                 output_loading_info=True,
-                **options,
+                **eager(),
             )
     except Exception as error:  # whatever the model's code raises
         raise CheckpointError(f"{directory}: cannot be loaded: {one_line(error)}") from error

@@ -86,27 +86,18 @@ def _analyze(options: argparse.Namespace) -> int:
     return code
 
 
-def _runs(options: argparse.Namespace) -> list[Run]:
+def _runs(options: argparse.Namespace) -> tuple[Run, ...]:
     from pytest_linearity.config.config import load_config
     from pytest_linearity.config.expansion import runs_of
     from pytest_linearity.report.places import report_places
     from pytest_linearity.run.progress import ProgressBar
-    from pytest_linearity.run.run import Run
-    from pytest_linearity.run.scopes import Companions
-    from pytest_linearity.run.store.journal import journal_places
+    from pytest_linearity.run.run import make_runs
 
     configs = runs_of(load_config(options.config, options.set))
     places = report_places(configs, options.report)
-    journals = journal_places(options.resume, [(options.config, config) for config in configs])
-    companions = {config.label: Companions() for config in configs if config.scope_label}
-    return [
-        Run(
-            config,
-            name=str(options.config),
-            report_path=None if current().rank else place,
-            bar=ProgressBar(sys.stderr, f"measuring {config.label or 'linearity'}"),
-            companions=companions.get(config.label),
-            journal=journal,
-        )
-        for config, place, journal in zip(configs, places, journals, strict=True)
-    ]
+    return make_runs(
+        [(options.config, config) for config in configs],
+        [None] * len(places) if current().rank else places,
+        bar=lambda label: ProgressBar(sys.stderr, label),
+        journals=options.resume,
+    )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_linearity.config import values
-from pytest_linearity.errors import FINE
+from pytest_linearity.errors import FINE, first_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -108,7 +108,7 @@ def _of_model(path: Path, overrides: Sequence[str]) -> Config:
     try:
         given: Any = OmegaConf.to_container(OmegaConf.from_dotlist(list(overrides)))
     except (OmegaConfBaseException, ValueError) as error:
-        raise ConfigError(f"--set: {str(error).splitlines()[0]}") from None
+        raise ConfigError(f"--set: {first_line(error)}") from None
     unknown = sorted(given.keys() - set(KEYS))
     if unknown:
         raise ConfigError(f"--set: {unknown[0]} is not a key; see the README for those there are")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Sequence
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
@@ -71,13 +70,14 @@ def run(options: argparse.Namespace) -> int:
 
 def _named(reports: Sequence[Report], paths: Sequence[Path]) -> list[Result]:
     """The reports as results, each under a name that tells it from the others."""
+    from pytest_linearity.checkpoint.files import trailing_step
     from pytest_linearity.report.results import Result
 
     names = [PurePath(report.checkpoint["path"]).name for report in reports]
     if len(set(names)) < len(names):
         names = [path.stem for path in paths]  # checkpoints of one name, from several runs
     return [
-        Result(str(path), name, _step(name), report)
+        Result(str(path), name, trailing_step(name), report)
         for path, name, report in zip(paths, names, reports, strict=True)
     ]
 
@@ -89,8 +89,3 @@ def _in_order(results: list[Result]) -> list[Result]:
     if over_steps(results):
         return sorted(results, key=lambda result: result.step or 0)
     return results
-
-
-def _step(name: str) -> int | None:
-    trailing = re.search(r"\d+$", name, re.ASCII)
-    return int(trailing.group()) if trailing else None

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from pytest_linearity.errors import UNUSABLE
+from pytest_linearity.errors import UNUSABLE, one_line
 from pytest_linearity.run.ranks.place import Place
 
 
@@ -34,7 +34,7 @@ def among_ranks() -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        how = " ".join(str(error).split())
+        how = one_line(error, most=None)
         if lost:
             raise SystemExit(UNUSABLE) from None
         raise

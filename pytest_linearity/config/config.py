@@ -64,7 +64,7 @@ def _full_only(value: Any) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Everything that a run depends on, validated; each field but ``source`` is a key of the YAML.
+    """Everything that a run depends on, validated: the keys of the YAML, then what is made of them.
 
     A key set to ``None`` has its default.
 
@@ -328,8 +328,12 @@ class Config:
         return {key: _plain(getattr(self, key)) for key in KEYS}
 
 
-KEYS = tuple(key.name for key in fields(Config) if "parse" in key.metadata)
-"""The keys of the YAML, in the order in which they are documented."""
+PARSERS: Mapping[str, Parser] = {
+    key.name: key.metadata["parse"] for key in fields(Config) if "parse" in key.metadata
+}
+"""How the value of each key of the YAML is read; in the order in which they are documented."""
+KEYS = tuple(PARSERS)
+"""The keys of the YAML."""
 
 
 def _plain(value: Any) -> Any:

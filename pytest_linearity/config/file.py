@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from pytest_linearity.errors import ConfigError, shown
+from pytest_linearity.errors import ConfigError, first_line, one_line, shown
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -159,8 +159,8 @@ def _resolved(path: Path, tree: DictConfig, key: str) -> Any:
 def _interpolation_problem(value: object, error: Exception) -> str:
     """What is wrong with a value that omegaconf cannot take."""
     if "${" in repr(value):
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        return f"{shown(value)} cannot be resolved: {reason} (write \\${{ for a literal ${{)"
+        reason = f"{first_line(error)} (write \\${{ for a literal ${{)"
+        return f"{shown(value)} cannot be resolved: {reason}"
     return f"{shown(value)} cannot be used: {_problem(error)}"
 
 
@@ -270,4 +270,4 @@ def _problem(error: Exception) -> str:
         return f"{error.problem} (line {mark.line + 1}, column {mark.column + 1})"
     if isinstance(error, RecursionError):
         return "it is nested too deeply"
-    return " ".join(str(error).split()) or type(error).__name__
+    return one_line(error)

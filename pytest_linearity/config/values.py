@@ -64,11 +64,15 @@ def checkpoints(value: Any) -> str | tuple[str, ...]:
         return path(value)
     if not value:
         raise ValueError("is an empty list: name at least one checkpoint")
-    entries = tuple(path(entry) for entry in value)
-    for place, entry in enumerate(entries):
-        if entry in entries[:place]:
+    return _all_different(path(entry) for entry in value)
+
+
+def _all_different(entries: Iterable[str]) -> tuple[str, ...]:
+    kept = tuple(entries)
+    for place, entry in enumerate(kept):
+        if entry in kept[:place]:
             raise ValueError(f"{shown(entry)} is repeated")
-    return entries
+    return kept
 
 
 def file_name(value: Any) -> str:
@@ -211,11 +215,7 @@ def names(value: Any) -> tuple[str, ...]:
 def metric_names(value: Any) -> tuple[str, ...]:
     """Different names of metrics: a list, or text with commas between them; maybe none."""
     entries = _listed(value)
-    found = tuple(text(entry).strip() for entry in entries)
-    for place, name in enumerate(found):
-        if name in found[:place]:
-            raise ValueError(f"{shown(name)} is repeated")
-    return found
+    return _all_different(text(entry).strip() for entry in entries)
 
 
 def metric_limits(value: Any) -> dict[str, float | None]:
@@ -350,11 +350,7 @@ def parse_directions(value: Any) -> tuple[str, ...]:
     entries = list(value) if isinstance(value, (list, tuple)) else [value]
     if not entries:
         raise ValueError(f"is an empty list: name at least one of {accepted()}")
-    kinds = tuple(_direction(entry) for entry in entries)
-    for place, kind in enumerate(kinds):
-        if kind in kinds[:place]:
-            raise ValueError(f"{shown(kind)} is repeated")
-    return kinds
+    return _all_different(_direction(entry) for entry in entries)
 
 
 def _direction(value: Any) -> str:

@@ -10,8 +10,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from pytest_linearity import errors
-from pytest_linearity.errors import LinearityError
+from pytest_linearity.errors import LinearityError, class_name, error_named
 
 if TYPE_CHECKING:
     import torch
@@ -129,14 +128,13 @@ def on_all_ranks(group: ProcessGroup, about: str, do: Callable[[], T]) -> list[T
     kind, message = failed[first]
     if len(failed) < len(values) or kind == RuntimeError.__name__:
         message = f"rank {first} on {group.hosts[first]}: {message}"
-    raise getattr(errors, kind, RuntimeError)(message)
+    raise error_named(kind, message)
 
 
 def _told(error: Exception) -> tuple[str, str]:
     """The kind of an error and its message, as other ranks raise it."""
     if isinstance(error, LinearityError):
-        kinds = (kind.__name__ for kind in type(error).__mro__)
-        return next(kind for kind in kinds if hasattr(errors, kind)), str(error)
+        return class_name(error), str(error)
     frames = traceback.extract_tb(error.__traceback__)
     at = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
     return RuntimeError.__name__, f"{type(error).__name__}: {error}{at}"

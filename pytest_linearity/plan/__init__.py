@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pytest_linearity.plan.forecast import Case, Plan, Planner
-from pytest_linearity.plan.subject import subject_of
+from pytest_linearity.plan.model import planned_model
 from pytest_linearity.plan.workload import workload_of
 
 if TYPE_CHECKING:
@@ -34,15 +34,15 @@ def plan_of(
     Raises:
         LinearityError: If config, model or prompts cannot be used.
     """
+    from pytest_linearity.checkpoint.declared import max_length
     from pytest_linearity.probes.shared_prefix import why_no_cache
     from pytest_linearity.run.environment import private_memory, resolve_device
 
-    subject = subject_of(config)
-    longest = getattr(subject.declared.get_text_config(), "max_position_embeddings", None)
+    subject = planned_model(config)
     workload = workload_of(
         config,
         subject.place,
-        longest=longest if isinstance(longest, int) and longest > 0 else None,
+        longest=max_length(subject.declared),
         shares=why_no_cache(subject.model) is None,
         prompts=prompts,
         tokens=tokens,

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pytest_linearity.config.config import Config
-    from pytest_linearity.plan.subject import Subject
+    from pytest_linearity.plan.model import PlannedModel
 
 _MOST_TOKENS = 512
 """Of a batch whose memory is looked at; more take as much more as they are more."""
@@ -94,7 +94,7 @@ class Planner:
     def __init__(
         self,
         config: Config,
-        subject: Subject,
+        subject: PlannedModel,
         workload: Workload,
         *,
         ranks: int,

@@ -39,20 +39,18 @@ def skeleton(declared: Any, *, layers: int | None = None, trust_remote_code: boo
     Raises:
         Exception: Whatever the model's code raises.
     """
-    import transformers
+    from transformers import AutoModelForCausalLM
 
     from pytest_linearity.checkpoint import hub
+    from pytest_linearity.checkpoint.declared import eager
 
-    loader: Any = transformers.AutoModelForCausalLM
+    loader: Any = AutoModelForCausalLM
     config = copy.deepcopy(declared)
     if layers is not None:
         _shorten(config.get_text_config(), layers)
-    options: dict[str, Any] = {"attn_implementation": "eager"}
-    if hasattr(transformers.PreTrainedModel, "set_experts_implementation"):  # transformers 5
-        options["experts_implementation"] = "eager"
     with hub.quiet(), _MatricesOnMeta():
         model: nn.Module = loader.from_config(
-            config, dtype=torch.float32, trust_remote_code=trust_remote_code, **options
+            config, dtype=torch.float32, trust_remote_code=trust_remote_code, **eager()
         )
     model.requires_grad_(False)
     model.config.use_cache = False  # type: ignore[union-attr]

@@ -20,7 +20,7 @@ class BaselineTest(GateTest):
     def regression(self) -> Regression:
         """The comparison with the baseline; skips the test where there is none yet."""
         self.report()
-        with self.session.config.stash[SESSION].stopping_at_unusable_input(self.run):
+        with self.session.config.stash[SESSION].ending.stopping_at_unusable_input(self.run):
             regression = self.run.regression
         if regression is None:
             name = self.run.baseline.name if self.run.baseline else ""

@@ -45,19 +45,19 @@ def linearity_config(request: pytest.FixtureRequest, _linearity_run: Run) -> Con
 @pytest.fixture(scope="session")
 def linearity_model(_linearity_run: Run) -> PreTrainedModel:
     """The checkpoint's model, shared by all tests: leave its parameters as they are."""
-    return _linearity_run.analysis.checkpoint.model
+    return _linearity_run.analysis.subject.checkpoint.model
 
 
 @pytest.fixture(scope="session")
 def linearity_tokenizer(_linearity_run: Run) -> PreTrainedTokenizerBase:
     """The checkpoint's tokenizer."""
-    return _linearity_run.analysis.opened.tokenizer
+    return _linearity_run.analysis.subject.opened.tokenizer
 
 
 @pytest.fixture(scope="session")
 def linearity_probes(_linearity_run: Run) -> Probes:
     """The prompts, tokenised and batched."""
-    return _linearity_run.analysis.probes
+    return _linearity_run.analysis.subject.probes
 
 
 @pytest.fixture(scope="session")

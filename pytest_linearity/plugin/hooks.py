@@ -35,15 +35,16 @@ class LinearityHooks:
             self._session = config.stash[SESSION] = LinearitySession(config)
         except LinearityError as error:
             raise pytest.UsageError(str(error)) from None
+        self._ending = self._session.ending
         try:
-            on_all_ranks(current(), "reading the config", lambda: len(self._session.gates))
-        except LinearityError as error:
-            self._session.unusable = error
+            with self._ending.before_it_starts():
+                on_all_ranks(current(), "reading the config", lambda: len(self._session.gates))
+        except pytest.UsageError:
             self._session.close()
-            raise self._session.usage_error(str(error)) from None
+            raise
         gates = self._session.gates
         self._gates = {path: list(runs) for path, runs in groupby(gates, lambda run: run.source)}
-        self._upkeep = ModelRelease(self._session)
+        self._release = ModelRelease(self._session)
         if self._gates and config.args_source is not config.ArgsSource.ARGS:
             # Without a path of the user's own the gate runs alone, whatever `testpaths` says.
             config.args = []
@@ -88,36 +89,36 @@ class LinearityHooks:
         """Parametrise the tests that use the fixtures."""
         if not {"linearity_config", "linearity_radius"}.intersection(metafunc.fixturenames):
             warn_of_no_effect(metafunc.definition)
-        if "_linearity_run" not in metafunc.fixturenames or self._session.unusable:
+        if "_linearity_run" not in metafunc.fixturenames or self._ending.unusable:
             return
         try:
             parametrize(metafunc, self._session.for_fixtures)
         except LinearityError as error:
-            self._session.unusable = error
+            self._ending.refuse(error)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_collection(self, session: pytest.Session) -> Generator[None, object, object]:
         """End the session where the config of the fixtures cannot be used."""
-        with self._session.ending_as_usage_error(session):
+        with self._ending.as_usage_error(session):
             return (yield)
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Keep in mind which models and radii are going to be needed."""
-        if not self._session.unusable:
-            self._upkeep.expect(session.items)
+        if not self._ending.unusable:
+            self._release.expect(session.items)
             require_radii(session.items)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
         """End the session where a checkpoint or its probes cannot be used."""
-        with self._session.ending_as_usage_error(session):
+        with self._ending.as_usage_error(session):
             return (yield)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
         """Let go of models that are needed no longer."""
         result = yield
-        self._upkeep.done(item)
+        self._release.done(item)
         return result
 
     @pytest.hookimpl(wrapper=True)
@@ -129,32 +130,28 @@ class LinearityHooks:
         if not name.startswith(("linearity_", "_linearity_")):
             return (yield)
         run = None if name == "_linearity_run" else request.getfixturevalue("_linearity_run")
-        with self._session.stopping_at_unusable_input(run):
+        with self._ending.stopping_at_unusable_input(run):
             return (yield)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
         """Tell a worker of pytest-xdist where to share what it measures."""
-        self._session.distribution.admit(node)
+        self._session.role.admit(node)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
         """Hear why a worker has ended."""
-        message = self._session.distribution.told(node)
+        message = self._session.role.told(node)
         if message is not None:
-            self._session.unusable = LinearityError(message)
+            self._ending.refuse(LinearityError(message))
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, object, object]:
         """Write all files before anything is said of them."""
-        try:
+        with self._ending.writing():
             self._session.finish()
-        except LinearityError as error:
-            self._session.unwritten = error
         result = yield
-        unwritten = self._session.unwritten
-        if unwritten is not None and self._session.unusable is None:
-            raise pytest.UsageError(str(unwritten))
+        self._ending.tell()
         return result
 
     @pytest.hookimpl(wrapper=True)

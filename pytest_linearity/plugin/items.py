@@ -67,7 +67,7 @@ class GateTest(pytest.Item):
 
     def report(self) -> Report:
         """The report on this checkpoint, measured on first use."""
-        with self.session.config.stash[SESSION].stopping_at_unusable_input(self.run):
+        with self.session.config.stash[SESSION].ending.stopping_at_unusable_input(self.run):
             return self.run.report
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:

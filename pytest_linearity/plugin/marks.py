@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any, NoReturn
 
 import pytest
 
-from pytest_linearity.config.config import Config
+from pytest_linearity.config.config import PARSERS, Config
 
 MARK = "linearity"
 ARGUMENTS = ("relerr_threshold", "cos_threshold", "radii")
@@ -27,16 +27,15 @@ def marked_keys(definition: pytest.Item) -> dict[str, Any]:
     Raises:
         pytest.fail.Exception: If a mark has an argument or value that it cannot have.
     """
-    parsers = {key.name: key.metadata["parse"] for key in fields(Config) if key.name in ARGUMENTS}
     keys: dict[str, Any] = {}
     for mark in definition.iter_markers(MARK):
         if mark.args:
             _refuse(definition, f"{mark.args[0]!r} has no name: its arguments are {_named()}")
         for name, value in mark.kwargs.items():
-            if name not in parsers:
+            if name not in ARGUMENTS:
                 _refuse(definition, f"{name} is unknown: its arguments are {_named()}")
             try:
-                parsed = parsers[name](value)
+                parsed = PARSERS[name](value)
             except ValueError as error:
                 _refuse(definition, f"{name}: {error}")
             keys.setdefault(name, parsed)

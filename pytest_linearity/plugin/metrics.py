@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_linearity.errors import ConfigError
+from pytest_linearity.errors import ConfigError, one_line
 
 if TYPE_CHECKING:
     import pytest
@@ -28,7 +28,7 @@ def metrics_of_plugins(config: pytest.Config) -> tuple[Metric, ...]:
     try:
         answers = getattr(config.hook, _HOOK)(config=config)
     except Exception as error:  # a plugin may raise anything
-        reason = " ".join(str(error).split())
-        raise ConfigError(f"hook {_HOOK}: {type(error).__name__}: {reason}") from None
+        kind = type(error).__name__
+        raise ConfigError(f"hook {_HOOK}: {kind}: {one_line(error)}") from None
     added = [metric for answer in answers for metric in metrics_among(answer, f"hook {_HOOK}")]
     return (*added, *installed_metrics())

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pytest_linearity.errors import LinearityError, RanksError
+from pytest_linearity.errors import LinearityError, RanksError, one_line
 from pytest_linearity.numerics.ranks import current, is_single, on_all_ranks
 from pytest_linearity.plugin.session import SESSION
 from pytest_linearity.run.ranks.place import Place
@@ -49,8 +49,7 @@ class RankSession:
         """Why the run ends, while something else is under way."""
         session = self._config.stash.get(SESSION, None)
         if session is not None:
-            session.unusable = RanksError(message)
-            session.distribution.hush()
+            session.ending.refuse(RanksError(message), said=True)
 
     def pytest_report_header(self) -> str:
         """Who measures."""
@@ -100,13 +99,13 @@ class RankSession:
     @property
     def _how(self) -> str:
         session = self._config.stash.get(SESSION, None)
-        reason = session and (session.unusable or session.unwritten)
-        return " ".join(str(reason).split()) if reason else "its tests are over"
+        reason = session and session.ending.mistake
+        return one_line(reason, most=None) if reason else "its tests are over"
 
     def _agreed(self, session: pytest.Session) -> int:
         linearity = self._config.stash.get(SESSION, None)
         status = int(session.exitstatus)
-        if linearity is not None and (linearity.unusable or linearity.unwritten):
+        if linearity is not None and linearity.ending.mistake is not None:
             status = _UNUSABLE
         ended: dict[str, Any] = {"status": status, "failed": self._failed[:10]}
         why = self._how if status == _UNUSABLE else ""
@@ -133,4 +132,4 @@ def _silence(config: pytest.Config, rank: int) -> None:
         config.option.basetemp = f"{config.option.basetemp}-rank{rank}"
     cache = getattr(config, "cache", None)
     if cache is not None:
-        cache.set = lambda key, value: None
+        cache.set = lambda key, value: None  # pytest has no cache that is only read

@@ -24,6 +24,12 @@ class XdistRole:
         self._input: dict[str, Any] | None = getattr(config, "workerinput", None)
         self._directory: tempfile.TemporaryDirectory[str] | None = None
         self._silent = current().rank > 0
+        self.exchange: Exchange | None = None
+        """What this process shares with others; None when it is alone."""
+        if self._input is not None:
+            # A worker on another machine shares nothing: it measures for itself.
+            place = Path(self._input.get(_EXCHANGE, "-"))
+            self.exchange = Exchange(place) if place.is_dir() else None
 
     @property
     def worker(self) -> bool:
@@ -33,15 +39,6 @@ class XdistRole:
     def hush(self) -> None:
         """Say nothing more of why this session ends: it has been said."""
         self._silent = True
-
-    @property
-    def exchange(self) -> Exchange | None:
-        """What this process shares with others; None when it is alone."""
-        if self._input is not None:
-            # A worker on another machine shares nothing: it measures for itself.
-            place = Path(self._input.get(_EXCHANGE, "-"))
-            return Exchange(place) if place.is_dir() else None
-        return Exchange(Path(self._directory.name)) if self._directory else None
 
     def warns(self, *, gates: bool) -> bool:
         """Whether this process is the one of all that warns of what it finds in a config.
@@ -58,6 +55,7 @@ class XdistRole:
         """Tell a new worker where to share."""
         if self._directory is None:
             self._directory = tempfile.TemporaryDirectory(prefix="pytest-linearity-")
+            self.exchange = Exchange(Path(self._directory.name))
         node.workerinput[_EXCHANGE] = self._directory.name
 
     def tell_controller(self, session: pytest.Session, message: str) -> None:

@@ -19,13 +19,13 @@ class Batch:
     """
 
     input_ids: Tensor
-    """int64 [B, T]."""
+    """int64 [B, T]: token ids of B prompts, T those of the longest."""
     attention_mask: Tensor
     """int64 [B, T]: 1 for a token of a prompt, 0 for padding."""
     last: Tensor
     """int64 [B]: position of each prompt's last token."""
     rows: tuple[int, ...]
-    """Place of each prompt among all of them."""
+    """Place of each prompt among all prompts of the run, from 0."""
 
 
 def make_batches(

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
-from pytest_linearity.errors import ConfigError, MeasurementError
+from pytest_linearity.errors import ConfigError
 from pytest_linearity.numerics.directions.vectors.tensors import TensorVector
+from pytest_linearity.numerics.measurement.guards import readable_out_of_memory
 from pytest_linearity.numerics.precision import Arithmetic, arithmetic_for
 from pytest_linearity.probes.batches import make_batches
 from pytest_linearity.probes.logits import forward_inputs
@@ -49,16 +50,10 @@ def loss_gradient(
             "take the loss of"
         )
     arithmetic = arithmetic_for(model, "float32", device)
-    try:
+    with readable_out_of_memory(_OUT_OF_MEMORY):
         leaves = _leaves(model, names, arithmetic)
         loss = _backward(model, leaves, prompts, tokens, arithmetic)
         gradient = {name: _of(leaves[name]) for name in names}
-    except (MemoryError, torch.OutOfMemoryError) as error:
-        raise MeasurementError(_OUT_OF_MEMORY) from error
-    except RuntimeError as error:
-        if "not enough memory" in str(error):
-            raise MeasurementError(_OUT_OF_MEMORY) from error
-        raise
     return TensorVector(
         label="gradient of the loss",
         zero="the loss on the probes does not depend on the parameters in scope",

@@ -38,7 +38,7 @@ def _cache(model: nn.Module, layer: Callable[[int], CacheLayerMixin]) -> Dynamic
 
 
 class _PrefixLayer(DynamicLayer):  # type: ignore[no-untyped-call]
-    """A layer of the prefix."""
+    """Hands keys and values of the prefix, as one layer makes them, to the shared prefix."""
 
     def __init__(self, prefix: SharedPrefix, place: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -58,7 +58,7 @@ class _PrefixLayer(DynamicLayer):  # type: ignore[no-untyped-call]
 
 
 class _PromptLayer(DynamicLayer):  # type: ignore[no-untyped-call]
-    """A layer of what follows the prefix."""
+    """Puts a layer's keys and values of the prefix before those of every prompt."""
 
     def __init__(self, prefix: SharedPrefix, place: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, NoReturn
 
-from pytest_linearity.errors import ConfigError, shown
+from pytest_linearity.errors import ConfigError, first_line, shown
 from pytest_linearity.files import brief, write_whole
 from pytest_linearity.verdict.document import SCHEMA_VERSION, Report
 
@@ -123,8 +123,7 @@ def _parsed(path: Path) -> Any:
         where = f"line {error.lineno}, column {error.colno}"
         raise ConfigError(f"{brief(path)}: this is not JSON ({error.msg}: {where})") from None
     except (ValueError, RecursionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(f"{brief(path)}: this is not JSON ({reason})") from None
+        raise ConfigError(f"{brief(path)}: this is not JSON ({first_line(error)})") from None
 
 
 def _refuse_constant(name: str) -> NoReturn:

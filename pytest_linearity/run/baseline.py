@@ -47,9 +47,8 @@ class Baseline:
         from pytest_linearity.verdict.regression.pairing import require_same_inputs
 
         if self.report is not None:
-            require_same_inputs(
-                analysis.probes.describe(), analysis.directions.describe(), self.report, self.name
-            )
+            probes, scope = analysis.subject.probes.describe(), analysis.directions.describe()
+            require_same_inputs(probes, scope, self.report, self.name)
 
     def compare(self, report: Report, max_regression: float) -> Regression | None:
         """A report against this baseline; None where there is none yet.

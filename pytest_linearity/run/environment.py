@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from pytest_linearity.errors import ConfigError
+from pytest_linearity.errors import ConfigError, first_line
 from pytest_linearity.numerics.ranks import current
 
 
@@ -39,7 +39,7 @@ def resolve_device(device: str) -> torch.device:
         torch.empty(0, device=chosen)
     except (RuntimeError, AssertionError) as error:
         raise ConfigError(
-            f"device: {device!r} cannot be used ({str(error).splitlines()[0]}); "
+            f"device: {device!r} cannot be used ({first_line(error)}); "
             "accepted are `auto`, `cpu`, `cuda` and `cuda:N` where a GPU is present"
         ) from error
     return current().local_device(chosen)

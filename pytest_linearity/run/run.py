@@ -4,44 +4,36 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING
 
-from pytest_linearity.errors import failed_before
+from pytest_linearity.errors import failed_before, one_line
 from pytest_linearity.files import brief
 from pytest_linearity.report.results import Result, title
 from pytest_linearity.run.progress import ProgressBar
-from pytest_linearity.run.store.journal import journal_lines
+from pytest_linearity.run.scopes import Outcome, ScopeGroup
+from pytest_linearity.run.store.journal import journal_lines, journal_places
+from pytest_linearity.run.store.store import RunKey, Store, Stores
 
 if TYPE_CHECKING:
     from pytest_linearity.config.config import Config
     from pytest_linearity.numerics.measurement.measurement import Measurement
     from pytest_linearity.run.analysis import Analysis
     from pytest_linearity.run.baseline import Baseline
-    from pytest_linearity.run.scopes import Companions
     from pytest_linearity.verdict.document import Report
     from pytest_linearity.verdict.findings import Findings
     from pytest_linearity.verdict.regression.compare import Regression
 
-Measure: TypeAlias = "Callable[[], Findings]"
-"""Measures, or raises why that is not possible."""
-
-
-class Store(Protocol):
-    """A place where the findings of a run may already lie."""
-
-    def has(self, run: Run) -> bool:
-        """Whether something lies there."""
-
-    def obtain(self, run: Run, measure: Measure) -> Findings:
-        """What lies there, or else what `measure` gives, kept for others."""
-
 
 class Run:
-    """What one config asks for of one checkpoint in one scope, done when first needed and once."""
+    """What one config asks for of one checkpoint in one scope, done when first needed and once.
+
+    It knows where findings may already lie, measures where they do not, and remembers what came
+    of it, also a failure. The report on them is written as soon as it is made. The model is held
+    by `analysis` until `release`; findings and report stay.
+    """
 
     def __init__(
         self,
@@ -50,22 +42,21 @@ class Run:
         name: str,
         report_path: Path | None = None,
         bar: ProgressBar | None = None,
-        store: Store | None = None,
+        stores: Callable[[], Stores] = Stores,
         baseline: Baseline | None = None,
-        companions: Companions | None = None,
+        group: ScopeGroup | None = None,
         journal: Path | None = None,
     ) -> None:
-        """Nothing is loaded yet, and torch is not imported.
+        """A run of which nothing is loaded; torch is not imported for it.
 
         Args:
             config: What to measure; names one checkpoint and one scope.
             name: How the config is called wherever it is shown.
             report_path: Where the JSON report is written; None to write none.
             bar: Shows the progress of the measurement.
-            store: Where findings may already lie.
+            stores: Gives the places where findings may already lie.
             baseline: What the report is compared with.
-            companions: The runs of all scopes of this checkpoint, if there are several; this one
-                becomes one of them.
+            group: All scopes of this checkpoint, if there are several; this becomes one of them.
             journal: The directory where results are kept as they come; None for nowhere.
         """
         self.config = config
@@ -74,14 +65,18 @@ class Run:
         self.baseline = baseline
         self.journal = journal
         self.bar = bar or ProgressBar(None, name)
-        self._store = store
-        self._failure: BaseException | None = None
-        self._more_radii: set[float] = set()
-        self.companions = companions
         self.expected = True
         """Whether a test is going to ask for it; if not, it is not measured along with others."""
-        if companions is not None:
-            companions.runs.append(self)
+        self._stores = stores
+        self._group = group
+        self._more_radii: set[float] = set()
+        self._analysis: Analysis | None = None
+        self._findings: Findings | None = None
+        self._failure: BaseException | None = None
+        self._report: Report | None = None
+        self._regression: Regression | None = None
+        if group is not None:
+            group.add(self)
 
     @property
     def label(self) -> str | None:
@@ -104,6 +99,18 @@ class Run:
         return Path(os.path.abspath(self.config.source or self.config_name))
 
     @property
+    def key(self) -> RunKey:
+        """How stores know the run."""
+        return RunKey(
+            self.source,
+            self.label,
+            self.scope,
+            self.name,
+            self.measuring,
+            lambda digest: self.analysis.subject.identity(self.measuring, digest),
+        )
+
+    @property
     def step(self) -> int | None:
         """The training step of the checkpoint, where it is known."""
         from pytest_linearity.checkpoint.files import training_step
@@ -113,19 +120,31 @@ class Run:
     @property
     def measured(self) -> bool:
         """Whether the findings are there."""
-        return "findings" in self.__dict__
+        return self._findings is not None
 
     @property
     def reported(self) -> bool:
         """Whether the report is there."""
-        return "report" in self.__dict__
+        return self._report is not None
+
+    @property
+    def needed(self) -> bool:
+        """Whether a test is going to ask for findings that are nowhere yet.
+
+        Raises:
+            LinearityError: If config, checkpoint or probes cannot be used.
+        """
+        if not self.expected or self.measured or self._failure is not None:
+            return False
+        stores = self._stores()
+        return not (stores.exchange.has(self.key) or stores.cache.has(self.key))
 
     @property
     def failure(self) -> str | None:
         """Why there are no findings, in one line; None while nothing has failed."""
         if self._failure is None:
             return None
-        return " ".join(str(failed_before(self._failure)).split())
+        return one_line(failed_before(self._failure), most=None)
 
     def require_radii(self, radii: Iterable[float]) -> None:
         """Measure at these radii, too; the gate and its report are about those of the config.
@@ -134,7 +153,7 @@ class Run:
             RuntimeError: If measuring has begun.
         """
         missing = {*radii} - {*self.measuring.radii}
-        if missing and {"analysis", "findings"} & self.__dict__.keys():
+        if missing and (self.measured or self._analysis is not None):
             raise RuntimeError(f"{self.name}: measuring has begun, without radii {sorted(missing)}")
         self._more_radii |= missing
 
@@ -145,24 +164,25 @@ class Run:
             return self.config
         return replace(self.config, radii=tuple(sorted({*self.config.radii, *self._more_radii})))
 
-    @cached_property
+    @property
     def analysis(self) -> Analysis:
         """Checkpoint, probes and directions, each made on first use."""
-        from pytest_linearity.run.analysis import Analysis
+        if self._analysis is None:
+            from pytest_linearity.run.analysis import Analysis
 
-        if self.companions is not None:
-            analysis = self.companions.analysis_of(self)
-        else:
-            analysis = Analysis(self.measuring, progress=self.bar)
-        if self.journal is not None:
-            analysis.keep_journal(self.journal)
-        return analysis
+            config = self.measuring
+            subject = self._group.subject(config) if self._group is not None else None
+            self._analysis = Analysis(
+                config, subject=subject, progress=self.bar, journal=self.journal
+            )
+        return self._analysis
 
     def release(self) -> bool:
         """Let go of the model, if it is loaded; it is loaded again if it is asked for after all."""
-        return self.__dict__.pop("analysis", None) is not None
+        held, self._analysis = self._analysis is not None, None
+        return held
 
-    @cached_property
+    @property
     def findings(self) -> Findings:
         """All that was found out, by this run or one before it.
 
@@ -172,36 +192,42 @@ class Run:
         if self._failure is not None:
             # Minutes of work that failed once are not tried again.
             raise failed_before(self._failure)
-        try:
-            with warnings.catch_warnings():
-                # What libraries have deprecated, the owner of a checkpoint cannot act on.
-                warnings.simplefilter("ignore", DeprecationWarning)
-                warnings.simplefilter("ignore", FutureWarning)
-                store = self._store
-                return store.obtain(self, self.measure) if store else self.measure()
-        except (KeyboardInterrupt, SystemExit):
-            raise
-        except BaseException as error:  # a timeout that pytest raises is no Exception
-            self._failure = error
-            raise
+        if self._findings is None:
+            try:
+                with warnings.catch_warnings():
+                    # What libraries have deprecated, the owner of a checkpoint cannot act on.
+                    warnings.simplefilter("ignore", DeprecationWarning)
+                    warnings.simplefilter("ignore", FutureWarning)
+                    self._findings = self._obtain()
+            except (KeyboardInterrupt, SystemExit):
+                raise
+            except BaseException as error:  # a timeout that pytest raises is no Exception
+                self._failure = error
+                raise
+        return self._findings
 
-    @property
-    def stored(self) -> bool:
-        """Whether the findings lie somewhere already."""
-        return self._store is not None and self._store.has(self)
+    def _obtain(self) -> Findings:
+        outcome = self._group.take(self.key) if self._group is not None else None
+        if outcome is None:
+            return obtain(self.key, self._measure, self._stores())
+        return _findings_in(outcome)
 
-    def measure(self) -> Findings:
-        """What is found out now, whatever lies in the store.
+    def _measure(self) -> Mapping[RunKey, Outcome]:
+        """Measure now, along with the scopes that are still needed."""
+        with self.bar:
+            if self._group is not None:
+                return self._group.measure(self, self.bar)
+            self.require_same_inputs()
+            return {self.key: self.analysis.findings}
+
+    def require_same_inputs(self) -> None:
+        """Find out, before minutes of measuring, that the baseline cannot be compared with.
 
         Raises:
-            LinearityError: If config, checkpoint or probes cannot be used.
+            LinearityError: If it cannot, or the checkpoint or probes cannot be used.
         """
-        with self.bar:
-            if self.companions is not None:
-                return self.companions.find(self)
-            if self.baseline is not None:
-                self.baseline.require_same_inputs(self.analysis)
-            return self.analysis.findings
+        if self.baseline is not None:
+            self.baseline.require_same_inputs(self.analysis)
 
     @property
     def measurement(self) -> Measurement:
@@ -212,22 +238,24 @@ class Run:
         """
         return self.findings.measurement
 
-    @cached_property
+    @property
     def report(self) -> Report:
         """The report, also written to `report_path`.
 
         Raises:
             LinearityError: If config, checkpoint or probes cannot be used.
         """
-        from pytest_linearity.report.json import write_json
-        from pytest_linearity.verdict.judge import judge
+        if self._report is None:
+            from pytest_linearity.report.json import write_json
+            from pytest_linearity.verdict.judge import judge
 
-        report = judge(self.findings, self.config)
-        if self.report_path is not None:
-            write_json(report, self.report_path)
-        return report
+            report = judge(self.findings, self.config)
+            if self.report_path is not None:
+                write_json(report, self.report_path)
+            self._report = report
+        return self._report
 
-    @cached_property
+    @property
     def regression(self) -> Regression | None:
         """How the report compares with the baseline; None where there is none, or none yet.
 
@@ -235,14 +263,14 @@ class Run:
             LinearityError: If config, checkpoint or probes cannot be used, or the baseline is of
                 other pairs.
         """
-        if self.baseline is None:
-            return None
-        return self.baseline.compare(self.report, self.config.max_regression)
+        if self._regression is None and self.baseline is not None:
+            self._regression = self.baseline.compare(self.report, self.config.max_regression)
+        return self._regression
 
     @property
     def compared(self) -> bool:
         """Whether the report has been compared with the baseline."""
-        return self.__dict__.get("regression") is not None
+        return self._regression is not None
 
     def finish(self) -> None:
         """Compare, and make the report the baseline where there is none yet.
@@ -270,9 +298,8 @@ class Run:
 
     def result(self) -> Result:
         """The report with what it is a report of."""
-        regression = self.regression if self.compared else None
         return Result(
-            self.config_name, self.label, self.step, self.report, regression, scope=self.scope
+            self.config_name, self.label, self.step, self.report, self._regression, scope=self.scope
         )
 
     def provenance(self) -> list[str]:
@@ -287,6 +314,99 @@ class Run:
         if self.baseline is not None and self.baseline.missing:
             lines.append(f"baseline: {self.baseline.name}, made of this report")
         return lines
+
+
+def make_runs(
+    named: Sequence[tuple[Path, Config]],
+    report_paths: Sequence[Path | None],
+    *,
+    bar: Callable[[str], ProgressBar],
+    journals: Path | None = None,
+    baselines: Sequence[Baseline | None] | None = None,
+    stores: Callable[[], Stores] = Stores,
+) -> tuple[Run, ...]:
+    """A run for each config; the scopes of one checkpoint are one group.
+
+    Args:
+        named: Configs of one checkpoint and scope each, with the file that each is of.
+        report_paths: Where the report of each goes.
+        bar: Makes the progress bar of what is measured.
+        journals: The directory of all journals; None where none are kept.
+        baselines: What the report of each is compared with.
+        stores: Gives the places where findings may already lie.
+    """
+    groups = {(path, config.label): ScopeGroup() for path, config in named if config.scope_label}
+    columns = zip(
+        named,
+        report_paths,
+        baselines or [None] * len(named),
+        journal_places(journals, named),
+        strict=True,
+    )
+    return tuple(
+        Run(
+            config,
+            name=path.as_posix(),
+            report_path=report_path,
+            bar=bar(f"measuring {config.label or 'linearity'}"),
+            stores=stores,
+            baseline=baseline,
+            group=groups.get((path, config.label)),
+            journal=journal,
+        )
+        for (path, config), report_path, baseline, journal in columns
+    )
+
+
+def obtain(
+    key: RunKey, measure: Callable[[], Mapping[RunKey, Outcome]], stores: Stores
+) -> Findings:
+    """The findings of a run: what lies in a store, or else what measuring comes to.
+
+    Args:
+        key: Which run.
+        measure: Measures it, maybe along with others, which are shared at once as well.
+        stores: Where its findings may lie, and where they are kept.
+
+    Raises:
+        LinearityError: If config, checkpoint or probes cannot be used, as this process or another
+            has found; or if the process that measured was killed.
+        RuntimeError: If measuring failed in another process in any other way.
+    """
+    exchange, cache = stores.exchange, stores.cache
+    findings = exchange.get(key)
+    if findings is not None:
+        return findings
+    with exchange.lock(key):
+        findings = exchange.get(key)  # another process may have measured it in the meantime
+        if findings is not None:
+            return findings
+        try:
+            findings = cache.get(key)
+            outcomes = measure() if findings is None else {key: findings}
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # a timeout that pytest raises is no Exception
+            exchange.fail(key, error)
+            raise
+        if findings is None:
+            _keep(outcomes, cache)
+        _keep(outcomes, exchange)
+    return _findings_in(outcomes[key])
+
+
+def _keep(outcomes: Mapping[RunKey, Outcome], store: Store) -> None:
+    for key, outcome in outcomes.items():
+        if isinstance(outcome, Exception):
+            store.fail(key, outcome)
+        else:
+            store.put(key, outcome)
+
+
+def _findings_in(outcome: Outcome) -> Findings:
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome
 
 
 def _limits(config: Config) -> tuple[object, ...]:

@@ -2,93 +2,130 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+import weakref
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from pytest_linearity.errors import LinearityError, ScopeError
+from pytest_linearity.run.store.store import RunKey
 
 if TYPE_CHECKING:
+    from pytest_linearity.config.config import Config
+    from pytest_linearity.numerics.measurement.schedule import Progress
     from pytest_linearity.run.analysis import Analysis
-    from pytest_linearity.run.run import Run
+    from pytest_linearity.run.subject import Subject
     from pytest_linearity.verdict.findings import Findings
 
+Outcome: TypeAlias = "Findings | Exception"
+"""What measuring came to: all that was found out, or why there is nothing."""
 
-class Companions:
-    """The runs of one checkpoint, a scope each, of which the first that is asked for measures.
+
+class Member(Protocol):
+    """What a group has to know of each of its scopes."""
+
+    @property
+    def key(self) -> RunKey:
+        """Names it."""
+
+    @property
+    def analysis(self) -> Analysis:
+        """Its analysis, made on first use, of the group's subject."""
+
+    @property
+    def needed(self) -> bool:
+        """Whether its findings are going to be asked for, and are nowhere yet."""
+
+    def require_same_inputs(self) -> None:
+        """Find out, before minutes of measuring, that its baseline cannot be compared with.
+
+        Raises:
+            LinearityError: If that is so.
+        """
+
+
+class ScopeGroup:
+    """The scopes of one checkpoint, of which the first that is asked for measures with all others.
 
     A scope that the checkpoint does not have, or that cannot be measured, fails by itself where
-    another can; where none can, what is wrong is wrong with all of them.
+    another can; where none can, what is wrong is wrong with all of them. Outcomes of the others
+    are kept here until they are asked for.
     """
 
     def __init__(self) -> None:
-        """No run yet."""
-        self.runs: list[Run] = []
-        """The runs, in the order of their scopes."""
-        self._outcomes: dict[Run, Findings | Exception] = {}
+        """A group without members."""
+        self._members: list[Member] = []
+        self._outcomes: dict[RunKey, Outcome] = {}
+        self._subject: weakref.ref[Subject] | None = None
 
-    def analysis_of(self, run: Run) -> Analysis:
-        """A run's analysis, which shares checkpoint and probes with those that there are."""
-        from pytest_linearity.run.analysis import Analysis
+    def add(self, member: Member) -> None:
+        """Make a scope one of them; they keep the order in which they are added."""
+        self._members.append(member)
 
-        others = (other.__dict__.get("analysis") for other in self.runs if other is not run)
-        there = next((analysis for analysis in others if analysis is not None), None)
-        if there is None:
-            return Analysis(run.measuring, progress=run.bar)
-        return Analysis(run.measuring, progress=run.bar, beside=there.beside or there)
+    def subject(self, config: Config) -> Subject:
+        """The subject of all scopes, for as long as an analysis of one of them has it."""
+        from pytest_linearity.run.subject import Subject
 
-    def find(self, run: Run) -> Findings:
-        """What was found out about a run's scope, measured with all that are still needed.
+        subject = self._subject() if self._subject is not None else None
+        if subject is None:
+            subject = Subject(config)
+            self._subject = weakref.ref(subject)
+        return subject
+
+    def take(self, key: RunKey) -> Outcome | None:
+        """What a scope came to that was measured along with another; it is handed out once."""
+        return self._outcomes.pop(key, None)
+
+    def measure(self, asked: Member, progress: Progress) -> Mapping[RunKey, Outcome]:
+        """Measure a scope, and with it all that are still needed.
+
+        Args:
+            asked: The one that is asked for.
+            progress: Told (done, total) of all of them together.
+
+        Returns:
+            What each came to.
 
         Raises:
-            LinearityError: If it cannot be measured.
+            LinearityError: If one has a baseline that cannot be compared with.
         """
-        if run not in self._outcomes:
-            self._measure(run)
-        outcome = self._outcomes.pop(run)
-        if isinstance(outcome, Exception):
-            raise outcome
-        return outcome
-
-    def also_found(self, run: Run) -> list[Run]:
-        """The others that have been measured along and have not been asked for yet."""
-        return [other for other in self._outcomes if other is not run]
-
-    def _measure(self, asked: Run) -> None:
-        runs = [run for run in self.runs if run is asked or self._worth_it(run)]
-        failed: dict[Run, Exception] = {}
-        for run in runs:
+        members = [member for member in self._members if member is asked or self._worth_it(member)]
+        outcomes: dict[RunKey, Outcome] = {}
+        able = []
+        for member in members:
             try:
-                _ = run.analysis.directions
+                _ = member.analysis.directions
             except LinearityError as error:
-                failed[run] = error
-        going = [run for run in runs if run not in failed]
-        for run in going:
-            if run.baseline is not None:
-                run.baseline.require_same_inputs(run.analysis)
-        outcomes: dict[Run, Findings | Exception] = {**failed, **_measured(going, asked)}
-        some_can = any(not isinstance(outcome, Exception) for outcome in outcomes.values())
-        for run, outcome in outcomes.items():
-            single = some_can and isinstance(outcome, LinearityError)
-            self._outcomes[run] = ScopeError(str(outcome)) if single else outcome
+                outcomes[member.key] = error
+            else:
+                able.append(member)
+        for member in able:
+            member.require_same_inputs()
+        found = _measured([member.analysis for member in able], progress)
+        outcomes.update(zip((member.key for member in able), found, strict=True))
+        outcomes = _told_apart(outcomes)
+        self._outcomes.update({key: o for key, o in outcomes.items() if key != asked.key})
+        return outcomes
 
-    def _worth_it(self, run: Run) -> bool:
-        """Whether a run is going to be asked for, and nothing is known of it."""
-        known = run.measured or run.failure is not None or run in self._outcomes
-        return run.expected and not known and not run.stored
+    def _worth_it(self, member: Member) -> bool:
+        return member.key not in self._outcomes and member.needed
 
 
-def _measured(runs: Sequence[Run], asked: Run) -> dict[Run, Findings | Exception]:
-    if not runs:
-        return {}
-    if len(runs) == 1:
-        return {runs[0]: _alone(runs[0])}
-    analyses = [run.analysis for run in runs]
-    found = type(analyses[0]).find_together(analyses, progress=asked.bar)
-    return dict(zip(runs, found, strict=True))
+def _measured(analyses: Sequence[Analysis], progress: Progress) -> list[Outcome]:
+    if len(analyses) > 1:
+        from pytest_linearity.run.analysis import find_together
 
-
-def _alone(run: Run) -> Findings | Exception:
+        return find_together(analyses, progress=progress)
     try:
-        return run.analysis.findings
+        return [analysis.findings for analysis in analyses]
     except Exception as error:
-        return error
+        return [error]
+
+
+def _told_apart(outcomes: Mapping[RunKey, Outcome]) -> dict[RunKey, Outcome]:
+    """Outcomes in which a mistake is one of its scope, where another scope has none."""
+    if all(isinstance(outcome, Exception) for outcome in outcomes.values()):
+        return dict(outcomes)
+    return {
+        key: ScopeError(str(outcome)) if isinstance(outcome, LinearityError) else outcome
+        for key, outcome in outcomes.items()
+    }

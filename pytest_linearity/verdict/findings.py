@@ -12,7 +12,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Findings:
-    """All that a measurement takes minutes to find: limits can be changed without it."""
+    """All that a measurement takes minutes to find, and no more.
+
+    A verdict under any limits is made of it in a moment (`judge`), so this is what is kept in the
+    cache, shared between processes and handed to fixtures. It holds plain data and tensors on the
+    CPU, and nothing of the model.
+    """
 
     measurement: Measurement
     """The figures of every (radius, direction, prompt)."""

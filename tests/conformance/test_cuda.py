@@ -34,7 +34,7 @@ def test_figures_do_not_depend_on_the_device(tmp_path: Path, precision: str, sco
     close = {"rtol": 1e-2, "atol": 1e-4} if precision != "float64" else {"rtol": 1e-7, "atol": 1e-9}
     torch.testing.assert_close(ours.relative_error, expected.relative_error, **close)
     torch.testing.assert_close(ours.cosine_similarity, expected.cosine_similarity, **close)
-    assert all(p.device.type == "cpu" for p in on_gpu.checkpoint.model.parameters())
+    assert all(p.device.type == "cpu" for p in on_gpu.subject.checkpoint.model.parameters())
     assert on_gpu.report.environment["device"].startswith("cuda")
 
 

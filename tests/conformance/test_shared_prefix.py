@@ -24,7 +24,7 @@ from pytest_linearity.numerics.scope.structure import transformer_blocks
 from pytest_linearity.probes.batches import make_batches
 from pytest_linearity.probes.logits import last_token_logits
 from pytest_linearity.probes.shared_prefix import share
-from pytest_linearity.run.analysis import _small_part
+from pytest_linearity.run.subject import small_part
 from tests.conformance.tiny import tiny_model
 from tests.support.oracle import brute_force
 from tests.support.shared_prefix import CPU, PREFIX, RADII, Case, case, prompts, same
@@ -226,7 +226,7 @@ def test_logits_of_every_token_are_looked_up_behind_the_prefix() -> None:
         run = last_token_logits(model, batch, CPU)
         inputs = {name: value for name, value in run.inputs.items() if name != "logits_to_keep"}
         runs.append(replace(run, inputs=inputs, column=batch.last))
-    small = last_token_logits(model, _small_part(batches[0]), CPU)
+    small = last_token_logits(model, small_part(batches[0]), CPU)
     both = Case(model, runs, small, share(runs, small, prompts()))
     ours = both.measure(shared=True)
     assert both.sharing.describe()["shared_prefix"] == PREFIX
@@ -248,7 +248,7 @@ def test_all_prompts_alike_are_one_token_each() -> None:
     ids = prompts()[0]
     batches = make_batches([ids] * 3, size=3, pad_id=0)
     runs = [last_token_logits(model, batch, CPU) for batch in batches]
-    small = last_token_logits(model, _small_part(batches[0]), CPU)
+    small = last_token_logits(model, small_part(batches[0]), CPU)
     both = Case(model, runs, small, share(runs, small, [ids] * 3))
     ours = both.measure(shared=True)
     assert both.sharing.describe()["shared_prefix"] == len(ids) - 1

@@ -17,7 +17,8 @@ from pytest_linearity.verdict.findings import Findings
 from pytest_linearity.verdict.document import RadiusFigures, Report
 
 ERRORS = {0.1: 0.02, 0.3: 0.06, 1.0: 0.31}
-Measurement = make_dataclass("Measurement", ["radii", "figures"])
+FIELDS = [("radii", tuple[float, ...]), ("figures", dict[str, numpy.ndarray])]
+Measurement = make_dataclass("Measurement", FIELDS)
 
 def pytest_runtest_setup(item):
     Path(f"worker-{os.getpid()}").touch()
@@ -36,9 +37,10 @@ class Described:
         return {}
 
 class Analysis:
-    probes = directions = Described()
+    directions = Described()
+    subject = types.SimpleNamespace(probes=Described())
 
-    def __init__(self, config, *, progress):
+    def __init__(self, config, *, progress, **_):
         self.config, self.progress = config, progress
 
     @property

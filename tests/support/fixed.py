@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 Figures = Mapping[float, tuple[float | None, float | None]]
@@ -27,10 +28,10 @@ class FixedAnalysis:
     measured: ClassVar[int] = 0
     prompts: ClassVar[Mapping[str, Any]] = {}
 
-    def __init__(self, config: Any, *, progress: Any = None) -> None:
+    def __init__(self, config: Any, *, progress: Any = None, **_: Any) -> None:
         self.config = config
         self.progress = progress
-        self.probes = Described(self.prompts)
+        self.subject = SimpleNamespace(probes=Described(self.prompts))
         self.directions = Described({})
 
     @property
@@ -69,7 +70,7 @@ class FixedAnalysis:
                 "parameters": 743808,
                 "dtype": "bfloat16",
             },
-            probes=self.probes.describe(),
+            probes=self.subject.probes.describe(),
             scope=self.directions.describe(),
             environment={},
         )

@@ -19,7 +19,7 @@ from pytest_linearity.numerics.measurement.setup import Setup
 from pytest_linearity.probes.batches import make_batches
 from pytest_linearity.probes.logits import LastTokenLogits, last_token_logits
 from pytest_linearity.probes.shared_prefix import Sharing, share
-from pytest_linearity.run.analysis import _small_part
+from pytest_linearity.run.subject import small_part
 from tests.conformance.sizes import VOCABULARY
 
 CPU = torch.device("cpu")
@@ -78,7 +78,7 @@ class Case:
 def case(model: nn.Module, size: int = 2) -> Case:
     batches = make_batches(prompts(), size=size, pad_id=0)
     runs = [last_token_logits(model, batch, CPU) for batch in batches]
-    small = last_token_logits(model, _small_part(batches[0]), CPU)
+    small = last_token_logits(model, small_part(batches[0]), CPU)
     return Case(model, runs, small, share(runs, small, prompts()))
 
 

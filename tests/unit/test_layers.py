@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -138,6 +139,16 @@ def test_nor_inside_the_numerics() -> None:
     assert upward(inner(PACKAGE), NUMERICS, "numerics") == []
 
 
+def test_a_class_has_a_name_of_its_own() -> None:
+    names = [
+        node.name
+        for tree in modules(PACKAGE).values()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef)
+    ]
+    assert [name for name, times in Counter(names).items() if times > 1] == []
+
+
 def test_the_numerics_know_errors_and_nothing_else_of_the_package() -> None:
     rooms = {t.split(".")[0] for m, t in inner(PACKAGE) if m.split(".")[0] == "numerics"}
     assert rooms <= {"numerics", "errors"}
@@ -145,6 +156,12 @@ def test_the_numerics_know_errors_and_nothing_else_of_the_package() -> None:
 
 def test_no_module_imports_itself_by_way_of_others() -> None:
     assert circles(inner(PACKAGE)) == []
+
+
+def test_nor_does_a_room_of_a_package() -> None:
+    rooms = [tuple(".".join(name.split(".")[:2]) for name in pair) for pair in inner(PACKAGE)]
+    within = [(m, t) for m, t in rooms if m != t and m.split(".")[0] == t.split(".")[0]]
+    assert circles(within) == []
 
 
 @pytest.mark.parametrize("library", OWNERS)

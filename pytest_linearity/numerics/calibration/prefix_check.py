@@ -13,6 +13,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from pytest_linearity.errors import class_and_line
 from pytest_linearity.numerics.calibration.calibration import Calibration
 from pytest_linearity.numerics.directions.source import DirectionSource
 from pytest_linearity.numerics.lockstep.dual import unpack_dual
@@ -78,8 +79,7 @@ def check_prefix(
 
 def failure(error: Exception) -> str:
     """A reason not to share, in one line."""
-    name, message = type(error).__name__, str(error).strip().splitlines()
-    return f"the forward cannot go on from a cache ({': '.join([name, *message[:1]])})"
+    return f"the forward cannot go on from a cache ({class_and_line(error)})"
 
 
 def in_use(run: Logits) -> Logits:

@@ -79,7 +79,7 @@ class Placeholder(Tensor):
 
     def __repr__(self, **_: Any) -> str:  # type: ignore[override]
         """Name and shape; there are no values to show."""
-        return f"Served({self.canonical!r}, rows={self.start}:{self.stop})"
+        return f"Placeholder({self.canonical!r}, rows={self.start}:{self.stop})"
 
     def row_slice(self, index: int) -> Placeholder:
         """The placeholder of entry `index` of the first of three or more dimensions."""

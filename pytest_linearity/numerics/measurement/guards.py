@@ -21,22 +21,22 @@ def guarded() -> Iterator[None]:
         yield
 
 
+_OUT_OF_MEMORY = (
+    "out of memory while measuring; lower `batch_size` (prompts per forward) or `cutoff_len`"
+)
+
+
 @contextmanager
-def readable_out_of_memory() -> Iterator[None]:
+def readable_out_of_memory(message: str = _OUT_OF_MEMORY) -> Iterator[None]:
     """Turn running out of memory into a MeasurementError that says what to lower."""
     try:
         yield
     except (MemoryError, torch.OutOfMemoryError) as error:
-        raise MeasurementError(_OUT_OF_MEMORY) from error
+        raise MeasurementError(message) from error
     except RuntimeError as error:
         if "not enough memory" in str(error):
-            raise MeasurementError(_OUT_OF_MEMORY) from error
+            raise MeasurementError(message) from error
         raise
-
-
-_OUT_OF_MEMORY = (
-    "out of memory while measuring; lower `batch_size` (prompts per forward) or `cutoff_len`"
-)
 
 
 @contextmanager

@@ -21,8 +21,8 @@ from pytest_linearity.numerics.measurement.limits import Limits
 from pytest_linearity.numerics.measurement.measurement import Measurement
 from pytest_linearity.numerics.measurement.refinement import refine
 from pytest_linearity.numerics.measurement.resume import calibrated, calibration_of
-from pytest_linearity.numerics.measurement.running import RunningMeasurement, share_of
-from pytest_linearity.numerics.measurement.schedule import Progress
+from pytest_linearity.numerics.measurement.running import RunningMeasurement
+from pytest_linearity.numerics.measurement.schedule import Progress, share_of
 from pytest_linearity.numerics.measurement.setup import Setup
 from pytest_linearity.numerics.metrics.metric import Metric
 from pytest_linearity.numerics.ranks import on_all_ranks

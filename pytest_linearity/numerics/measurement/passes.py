@@ -38,6 +38,7 @@ from pytest_linearity.numerics.measurement.schedule import (
     evaluations_of,
     grouped,
     portions,
+    share_of,
 )
 from pytest_linearity.numerics.measurement.setup import Setup
 from pytest_linearity.numerics.precision import Arithmetic
@@ -74,7 +75,7 @@ class Pass:
         evaluations = 0
         rounds = list(self._rounds(common.batches))
         for place, (batches, ks) in enumerate(rounds):
-            counter = _Counter(progress, self.setup.model, place, len(rounds))
+            counter = _Counter(share_of(progress, place, len(rounds)), self.setup.model)
             if journal is None or not journal.recall(batches, ks, self.wanted):
                 evaluations += self.run_round(batches, ks, common, counter.served)
                 if journal is not None:
@@ -200,15 +201,11 @@ class _Common:
 
 
 class _Counter:
-    """Progress of one round among several: how many of the parameters have been served."""
+    """Progress of one round: how many of the parameters have been served."""
 
-    def __init__(
-        self, progress: Progress | None, model: nn.Module, place: int, rounds: int
-    ) -> None:
+    def __init__(self, progress: Progress | None, model: nn.Module) -> None:
         self._progress = progress
         self._names = sum(1 for _ in model.parameters())
-        self._place = place
-        self._rounds = rounds
         self._seen: set[str] = set()
 
     def served(self, name: str) -> None:
@@ -221,4 +218,4 @@ class _Counter:
 
     def _tell(self, done: int) -> None:
         if self._progress is not None:
-            self._progress(self._place * self._names + done, self._rounds * self._names)
+            self._progress(done, self._names)

@@ -19,7 +19,7 @@ from pytest_linearity.numerics.measurement.gather import gather
 from pytest_linearity.numerics.measurement.layers import LayerFigures
 from pytest_linearity.numerics.measurement.limits import Limits, undecided
 from pytest_linearity.numerics.measurement.passes import Pass
-from pytest_linearity.numerics.measurement.schedule import Progress, Wanted, passes_of
+from pytest_linearity.numerics.measurement.schedule import Progress, Wanted, passes_of, share_of
 from pytest_linearity.numerics.measurement.setup import Setup
 from pytest_linearity.numerics.metrics.values import MetricValues
 from pytest_linearity.numerics.precision import arithmetic_for
@@ -135,10 +135,3 @@ def _leaves_open(metrics: Sequence[MetricValues], floor: Tensor, limits: Limits 
     if not carries(float(error.mean()), float(floor.mean())):
         return True
     return limits is not None and undecided(metrics, floor, limits)
-
-
-def share_of(progress: Progress | None, place: int, parts: int) -> Progress | None:
-    """Progress of one of several equal parts, seen as part of the whole."""
-    if progress is None:
-        return None
-    return lambda done, total: progress(place * total + done, parts * total)

@@ -18,6 +18,13 @@ Progress: TypeAlias = Callable[[int, int], None]
 """Told (done, total)."""
 
 
+def share_of(progress: Progress | None, place: int, parts: int) -> Progress | None:
+    """Progress of one of several equal parts, seen as part of the whole."""
+    if progress is None:
+        return None
+    return lambda done, total: progress(place * total + done, parts * total)
+
+
 MEMORY_BUDGET = 4 << 30
 """Bytes that the activations of evaluations under way may take together."""
 

@@ -44,10 +44,9 @@ def measure_together(measurements: Sequence[Callable[[Engine], T]]) -> list[T | 
     Raises:
         BaseException: What is no Exception, as Ctrl-C; every measurement is unwound then.
     """
-    hub = _Coordinator()
     if len(measurements) == 1 or _one_of_several_ranks():
         return [_outcome(measurement) for measurement in measurements]
-    return hub.run(measurements)
+    return _Coordinator().outcomes(measurements)
 
 
 def split_progress(progress: Progress | None, members: int) -> list[Progress | None]:
@@ -91,18 +90,18 @@ class _Coordinator:
         """How many measurements are not done yet."""
         return len(self._alive)
 
-    def run_job(self, job: Job) -> None:
+    def run(self, job: Job) -> None:
         """Suspend the measurement that asks until its job is done."""
         self._main.switch(job)
 
-    def run(self, measurements: Sequence[Callable[[Engine], T]]) -> list[T | Exception]:
+    def outcomes(self, measurements: Sequence[Callable[[Engine], T]]) -> list[T | Exception]:
         """All measurements, to their ends."""
         everyone = [greenlet.greenlet(measurement) for measurement in measurements]
         self._alive = list(everyone)
         try:
             for member in everyone:
                 member.gr_context = copy_context()
-                self._resume(member, _SuspendingEngine(self))
+                self._resume(member, self)
             while self._waiting:
                 self._serve(self._next())
         finally:
@@ -141,20 +140,6 @@ class _Coordinator:
             self._outcomes[member] = reached
         else:
             self._waiting[member] = reached
-
-
-class _SuspendingEngine:
-    """The engine as a measurement sees it."""
-
-    def __init__(self, hub: _Coordinator) -> None:
-        self._hub = hub
-
-    @property
-    def members(self) -> int:
-        return self._hub.members
-
-    def run(self, job: Job) -> None:
-        self._hub.run_job(job)
 
 
 def _failure(job: Job) -> Exception | None:

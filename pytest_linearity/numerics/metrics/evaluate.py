@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pytest_linearity.errors import class_and_line
 from pytest_linearity.numerics.metrics.metric import Metric
 
 
@@ -28,7 +29,7 @@ def evaluate(
     try:
         figures = metric.function(*given)
     except Exception as error:  # a user's function may raise anything
-        return _none(change), f"{metric.name} raised {_described(error)}"
+        return _none(change), f"{metric.name} raised {class_and_line(error)}"
     wrong = _wrong(figures, change.shape[:1])
     if wrong is not None:
         return _none(change), f"{metric.name} gave {wrong}"
@@ -81,8 +82,3 @@ def _wrong(figures: object, shape: torch.Size) -> str | None:
     if figures.is_complex():
         return "complex figures"
     return None
-
-
-def _described(error: Exception) -> str:
-    first = (str(error).strip().splitlines() or [""])[0]
-    return f"{type(error).__name__}: {first}" if first else type(error).__name__

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import entry_points
 from typing import Any, TypeAlias
 
-from pytest_linearity.errors import ConfigError, shown
+from pytest_linearity.errors import ConfigError, one_line, shown
 from pytest_linearity.numerics.metrics.changes import (
     cosine_similarity,
     relative_error,
@@ -163,10 +163,8 @@ def installed_metrics() -> tuple[Metric, ...]:
         try:
             loaded = entry.load()
         except Exception as error:  # importing a package may raise anything
-            reason = " ".join(str(error).split())
-            raise ConfigError(
-                f"{where}: cannot be loaded: {type(error).__name__}: {reason}"
-            ) from None
+            kind = type(error).__name__
+            raise ConfigError(f"{where}: cannot be loaded: {kind}: {one_line(error)}") from None
         found += metrics_among(loaded, where)
     return tuple(found)
 

@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from pytest_linearity.errors import ConfigError, RanksError
+from pytest_linearity.errors import ConfigError, RanksError, first_line
 from pytest_linearity.run.ranks.liveness import Liveness
 from pytest_linearity.run.ranks.place import Place
 from pytest_linearity.run.store.packing import pack, unpack
@@ -26,7 +26,13 @@ _TOLD_WITHIN = 10.0
 
 
 class Ranks:
-    """A group of several processes."""
+    """A group of several processes: the `ProcessGroup` of one of them.
+
+    Values travel through a process group of torch that carries tensors on the CPU. Each is sent
+    with what it is about, so that ranks which are at different points say so instead of taking
+    each other's values; from then on the group has parted, and every exchange is refused. A rank
+    that ends or dies while others wait for it is noticed by `Liveness`, and they raise.
+    """
 
     def __init__(self, place: Place, watch: Liveness) -> None:
         """The one of this process; it needs its `group` before anything is exchanged.
@@ -49,7 +55,7 @@ class Ranks:
         return not self._parted and self._watch.loss is None and not self._watch.left
 
     def exchange(self, about: str, value: Any, *, why: str = "") -> list[Any]:
-        """Give a value to all ranks, and get theirs; see `Crew`.
+        """Give a value to all ranks, and get theirs; see `ProcessGroup`.
 
         `why` is what ranks that are at another point are told of this one.
 
@@ -78,7 +84,7 @@ class Ranks:
         return f"rank {rank} on {self.hosts[rank]}" if self.hosts[rank] else f"rank {rank}"
 
     def local_device(self, device: torch.device) -> torch.device:
-        """The GPU of this rank, where `device` means any; see `Crew`."""
+        """The GPU of this rank, where `device` means any; see `ProcessGroup`."""
         if device.type != "cuda":
             return device
         if device.index is not None and self._place.local_size > 1:
@@ -123,7 +129,7 @@ class Ranks:
             # A rank that has died is noticed here first; the watch knows which one it is.
             self._watch.await_loss(_TOLD_WITHIN)
             self._require_all(leaving=False)
-            raise RanksError(f"the ranks have lost touch: {str(error).splitlines()[0]}") from None
+            raise RanksError(f"the ranks have lost touch: {first_line(error)}") from None
         return found
 
     def _require_all(self, *, leaving: bool) -> None:

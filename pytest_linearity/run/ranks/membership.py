@@ -21,7 +21,7 @@ import torch
 import torch.distributed as dist
 from torch.distributed.rendezvous import rendezvous
 
-from pytest_linearity.errors import UNUSABLE, RanksError
+from pytest_linearity.errors import UNUSABLE, RanksError, first_line
 from pytest_linearity.numerics.ranks import SingleProcess, enter
 from pytest_linearity.run.ranks.group import Ranks
 from pytest_linearity.run.ranks.liveness import Liveness, Loss
@@ -64,8 +64,9 @@ class Membership:
         try:
             self.ranks.group = self._group()
         except (RuntimeError, OSError, ValueError) as error:
-            first = str(error).splitlines()[0]
-            raise RanksError(f"rank {place.rank} of {place.size} cannot join: {first}") from None
+            raise RanksError(
+                f"rank {place.rank} of {place.size} cannot join: {first_line(error)}"
+            ) from None
         self.ranks.hosts = tuple(self.ranks.exchange("joining", socket.gethostname()))
         enter(self.ranks)
 

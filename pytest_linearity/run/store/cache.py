@@ -19,85 +19,131 @@ from pytest_linearity.run.store.findings_file import (
     read_findings,
     write_findings,
 )
-from pytest_linearity.run.store.identity import identity
-
-if TYPE_CHECKING:
-    from pytest_linearity.run.run import Measure, Run
-    from pytest_linearity.verdict.findings import Findings
+from pytest_linearity.run.store.store import RunKey, Store
 
 if TYPE_CHECKING:
     from pytest_linearity.config.config import Config
-    from pytest_linearity.run.run import Measure, Run
     from pytest_linearity.verdict.findings import Findings
 
 
-class Cache:
-    """Findings on disk, by everything that they depend on."""
+class Cache(Store):
+    """Findings on disk, by everything that they depend on.
+
+    Findings under other limits are reused, unless rounding could turn a verdict under the new
+    ones: then a measurement settles it. With metrics of others nothing is kept or reused: what
+    their code depends on cannot be known.
+    """
 
     def __init__(self, directory: Path) -> None:
         """Keep findings in this directory, which must exist."""
         self._directory = directory
+        self._digests: dict[RunKey, str] = {}
 
-    def obtain(self, run: Run, measure: Measure) -> Findings:
-        """The findings of an earlier run with the same key, or else those of now, which are kept.
-
-        Findings under other limits are reused, unless rounding could turn a verdict under the new
-        ones: then a measurement settles it. With metrics of others nothing is reused: what their
-        code depends on cannot be known.
+    def get(self, key: RunKey) -> Findings | None:
+        """The findings of an earlier run, if there are some that can be used.
 
         Raises:
             LinearityError: If config, checkpoint or probes cannot be used.
         """
-        if not all(built_in(metric.name) for metric in run.config.chosen_metrics):
-            return measure()
-        key, config = self._key(run), run.measuring
-        earlier = self._find(key, config)
-        if earlier is not None:
-            return replace(
-                earlier,
-                checkpoint={**earlier.checkpoint, "path": config.checkpoint},
-                environment={**earlier.environment, "reused": True},
-            )
-        findings = measure()
+        earlier = self._find(key) if _reusable(key.config) else None
+        if earlier is None:
+            return None
+        return replace(
+            earlier,
+            checkpoint={**earlier.checkpoint, "path": key.config.checkpoint},
+            environment={**earlier.environment, "reused": True},
+        )
+
+    def has(self, key: RunKey) -> bool:
+        """Whether there are such findings.
+
+        Raises:
+            LinearityError: If config, checkpoint or probes cannot be used.
+        """
+        return self.get(key) is not None
+
+    def put(self, key: RunKey, findings: Findings) -> None:
+        """Keep findings for later runs, if that is possible; it warns if it is not."""
+        if not _reusable(key.config):
+            return
         try:
-            write_findings(self._path(key, config), findings)
+            write_findings(self._path(key), findings)
         except LinearityError as error:  # no reason to lose what took minutes
             warnings.warn(f"the measurement is not kept for later: {error}", stacklevel=2)
-        return findings
 
-    def has(self, run: Run) -> bool:
-        """Whether an earlier run has findings that can be used.
-
-        Raises:
-            LinearityError: If config, checkpoint or probes cannot be used.
-        """
-        known = all(built_in(metric.name) for metric in run.config.chosen_metrics)
-        return known and self._find(self._key(run), run.measuring) is not None
-
-    def _find(self, key: str, config: Config) -> Findings | None:
-        same = read_findings(self._path(key, config))
+    def _find(self, key: RunKey) -> Findings | None:
+        same, config = read_findings(self._path(key)), key.config
         if same is not None:
             return same
         if config.refine or len(config.sampling.counts) > 1:
             return None  # under other limits the crossing is elsewhere, and so is the last look
-        others = map(read_findings, sorted(self._directory.glob(f"{key}-*.found")))
+        others = map(read_findings, sorted(self._directory.glob(f"{self._digest(key)}-*.found")))
         return next((found for found in others if found and _decides(found, config)), None)
 
-    def _path(self, key: str, config: Config) -> Path:
+    def _path(self, key: RunKey) -> Path:
+        config = key.config
         limits = [f"{config.relerr_threshold!r}", f"{config.cos_threshold!r}"]
         limits += [f"{name}={limit!r}" for name, limit in sorted(config.metric_limits.items())]
-        return self._directory / f"{key}-{'-'.join(limits)}.found"
+        return self._directory / f"{self._digest(key)}-{'-'.join(limits)}.found"
 
-    def _key(self, run: Run) -> str:
-        """A digest of the checkpoint's content, the probes, the config, versions and device."""
-        analysis, memory = run.analysis, self._directory / "contents.json"
-        parts = identity(
-            run.measuring,
-            analysis.opened.directory,
-            analysis.probes,
-            lambda path: content_digest(path, memory),
-        )
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    def _digest(self, key: RunKey) -> str:
+        """Stands for the checkpoint's content, the probes, the config, versions and device.
+
+        It is taken once: what is measured is the checkpoint as it was then.
+        """
+        if key not in self._digests:
+            memory = self._directory / "contents.json"
+            parts = key.identity(lambda path: content_digest(path, memory))
+            plain = json.dumps(parts, sort_keys=True)
+            self._digests[key] = hashlib.sha256(plain.encode()).hexdigest()
+        return self._digests[key]
+
+
+class RankZero(Store):
+    """A store that rank 0 alone looks into and writes; what it finds all ranks have."""
+
+    def __init__(self, store: Store, group: ProcessGroup) -> None:
+        """That of rank 0, and the ranks; on other ranks the store is not used."""
+        self._store = store
+        self._group = group
+
+    def get(self, key: RunKey) -> Findings | None:
+        """What rank 0 finds; every rank must ask for it.
+
+        Raises:
+            LinearityError: As on rank 0; or if ranks are of different versions.
+        """
+        if is_single(self._group):
+            return self._store.get(key)
+        plain = on_all_ranks(self._group, "the cache", lambda: self._plain(key))[0]
+        if plain is None:
+            return None
+        findings = findings_of(plain)
+        if findings is None:
+            raise RanksError("rank 0 has an earlier measurement that this version cannot read")
+        return findings
+
+    def has(self, key: RunKey) -> bool:
+        """Whether rank 0 finds something; every rank must ask for it.
+
+        Raises:
+            LinearityError: As on rank 0.
+        """
+        mine = self._group.rank == 0
+        return any(on_all_ranks(self._group, "the cache", lambda: mine and self._store.has(key)))
+
+    def put(self, key: RunKey, findings: Findings) -> None:
+        """Keep it on rank 0."""
+        if self._group.rank == 0:
+            self._store.put(key, findings)
+
+    def _plain(self, key: RunKey) -> dict[str, object] | None:
+        findings = self._store.get(key) if self._group.rank == 0 else None
+        return None if findings is None else plain_findings(findings)
+
+
+def _reusable(config: Config) -> bool:
+    return all(built_in(metric.name) for metric in config.chosen_metrics)
 
 
 def _decides(findings: Findings, config: Config) -> bool:
@@ -119,30 +165,3 @@ def _decides(findings: Findings, config: Config) -> bool:
         if undecided(metrics, torch.full_like(error, floor), limits, measured.kinds):
             return False
     return True
-
-
-def obtain(group: ProcessGroup, cache: Cache, run: Run, measure: Measure) -> Findings:
-    """The findings of an earlier run that rank 0 has, or those of now, which it keeps.
-
-    Args:
-        group: The ranks.
-        cache: That of this process; only that of rank 0 is looked into.
-        run: What findings are wanted of.
-        measure: Measures on all ranks together.
-
-    Raises:
-        LinearityError: If config, checkpoint or probes cannot be used.
-    """
-    if is_single(group):
-        return cache.obtain(run, measure)
-    if not any(on_all_ranks(group, "the cache", lambda: group.rank == 0 and cache.has(run))):
-        return measure() if group.rank else cache.obtain(run, measure)
-    found = on_all_ranks(
-        group,
-        "an earlier measurement",
-        lambda: None if group.rank else plain_findings(cache.obtain(run, measure)),
-    )[0]
-    findings = findings_of(found or {})
-    if findings is None:
-        raise RanksError("rank 0 has an earlier measurement that this version cannot read")
-    return findings

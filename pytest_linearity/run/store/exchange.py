@@ -1,26 +1,31 @@
-"""A directory through which the processes of one test run share what one of them has measured."""
+"""A directory through which the processes of one test run share what one of them has measured.
+
+For every run there are, by its key: `found` or `failed`, the outcome; `lock`, held by the process
+that measures it while others wait; and `begun`, which that process takes away when it is done, so
+that one which was killed leaves it behind.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
-from pytest_linearity import errors
-from pytest_linearity.errors import MeasurementError, failed_before
+from pytest_linearity.errors import MeasurementError, class_name, error_named, failed_before
 from pytest_linearity.files import read_checked, write_checked
 from pytest_linearity.run.store.findings_file import read_findings, write_findings
+from pytest_linearity.run.store.store import RunKey, Store
 
 if TYPE_CHECKING:
-    from pytest_linearity.run.run import Measure, Run
     from pytest_linearity.verdict.findings import Findings
 
 
-class Exchange:
+class Exchange(Store):
     """The first process that needs a run's findings measures, the others wait for them.
 
     Only one process measures on a device at a time: a measurement uses all cores, and several
@@ -30,95 +35,70 @@ class Exchange:
     def __init__(self, directory: Path) -> None:
         """Share through this directory, which all processes see."""
         self._directory = directory
-
-    def obtain(
-        self, run: Run, measure: Measure, also: Callable[[], Mapping[Run, Measure]] = dict
-    ) -> Findings:
-        """The findings of a run, measured here if no other process has them.
-
-        Args:
-            run: The run.
-            measure: Measures it.
-            also: What other runs that has measured along, once it has; it is shared at once.
-
-        Raises:
-            LinearityError: If config, checkpoint or probes cannot be used, as this process or
-                another has found; or if the process that measured was killed.
-            RuntimeError: If measuring failed in another process in any other way.
-        """
-        found = self.find(run)
-        if found is None:
-            with self._lock(_key(run)):
-                found = self.find(run)
-                if found is None:
-                    with self._said_while_measuring(run), self._lock(_device(run)):
-                        # It may have been measured along with another while this one waited.
-                        found = self.find(run) or self._measured(run, measure, also)
-        return found
-
-    def find(self, run: Run) -> Findings | None:
-        """What a process has found; None while none has.
-
-        Raises:
-            LinearityError: As `obtain`.
-            RuntimeError: As `obtain`.
-        """
-        failure = read_checked(self._path(run, "failed"))
-        if failure is not None:
-            kind = getattr(errors, failure["kind"], RuntimeError)
-            raise kind(failure["message"])
-        return read_findings(self._path(run, "found"))
-
-    def has(self, run: Run) -> bool:
-        """Whether a process has measured a run, or found that it cannot."""
-        return any(self._path(run, kind).exists() for kind in ("found", "failed"))
+        self.waited = 0.0
+        """Seconds that this process has waited for what another one measured."""
 
     @property
     def empty(self) -> bool:
         """Whether no process has measured anything."""
         return not any(self._directory.iterdir())
 
-    def given_up(self, run: Run) -> bool:
-        """Whether the process that measured a run was killed."""
-        if not self._path(run, "begun").exists():
+    def get(self, key: RunKey) -> Findings | None:
+        """What a process has found, or raised; None while none has come to an end."""
+        failure = read_checked(self._path(key, "failed"))
+        if failure is not None:
+            raise error_named(failure["kind"], failure["message"])
+        return read_findings(self._path(key, "found"))
+
+    def ended(self, key: RunKey) -> bool:
+        """Whether a process has measured a run, or found that it cannot."""
+        return any(self._path(key, kind).exists() for kind in ("found", "failed"))
+
+    def has(self, key: RunKey) -> bool:
+        """Whether that is so, or the process that measured it was killed."""
+        return self.ended(key) or self._given_up(key)
+
+    @contextmanager
+    def lock(self, key: RunKey) -> Iterator[None]:
+        """Hold a run, and unless another process has measured it by now its device as well."""
+        with self._held(_digest(key)):
+            if self.ended(key):
+                yield
+                return
+            with self._marked(key), self._held(_device(key)):
+                yield
+
+    def put(self, key: RunKey, findings: Findings) -> None:
+        """Hand findings to all processes.
+
+        Raises:
+            LinearityError: If they cannot be written.
+        """
+        write_findings(self._path(key, "found"), findings)
+
+    def fail(self, key: RunKey, error: BaseException) -> None:
+        """Have all processes raise what this one has."""
+        told = failed_before(error)
+        failure = {"kind": class_name(told), "message": str(told)}
+        write_checked(self._path(key, "failed"), failure)
+
+    def _given_up(self, key: RunKey) -> bool:
+        mark = self._path(key, "begun")
+        if not mark.exists():
             return False
-        lock = self._lock(_key(run))
         try:
-            with lock.acquire(blocking=False):
-                return self._path(run, "begun").exists()
+            with self._file_lock(_digest(key)).acquire(blocking=False):
+                return mark.exists()
         except Timeout:
             return False  # it is still there
 
-    def _measured(
-        self, run: Run, measure: Measure, also: Callable[[], Mapping[Run, Measure]]
-    ) -> Findings:
-        try:
-            return self._shared(run, measure)
-        finally:
-            for other, measured in also().items():
-                with suppress(Exception):  # it is told where that run is asked for
-                    self._shared(other, measured)
-
-    def _shared(self, run: Run, measure: Measure) -> Findings:
-        try:
-            findings = measure()
-        except (KeyboardInterrupt, SystemExit):
-            raise
-        except BaseException as error:  # a timeout that pytest raises is no Exception
-            told = failed_before(error)
-            failure = {"kind": _kind(told), "message": str(told)}
-            write_checked(self._path(run, "failed"), failure)
-            raise
-        write_findings(self._path(run, "found"), findings)
-        return findings
-
     @contextmanager
-    def _said_while_measuring(self, run: Run) -> Iterator[None]:
+    def _marked(self, key: RunKey) -> Iterator[None]:
         """Leave a mark behind where this process is killed, and give up where one was left."""
-        mark = self._path(run, "begun")
+        mark = self._path(key, "begun")
         if mark.exists():
             raise MeasurementError(
-                f"{run.name}: the process that measured was killed, maybe for want of memory; "
+                f"{key.name}: the process that measured was killed, maybe for want of memory; "
                 "it is not tried again"
             )
         mark.touch()
@@ -127,25 +107,30 @@ class Exchange:
         finally:
             mark.unlink()
 
-    def _lock(self, name: str) -> FileLock:
+    @contextmanager
+    def _held(self, name: str) -> Iterator[None]:
+        """Hold a lock, and count the seconds until this process has it."""
+        begun = perf_counter()
+        try:
+            lock = self._file_lock(name).acquire()
+        finally:
+            self.waited += perf_counter() - begun
+        with lock:
+            yield
+
+    def _file_lock(self, name: str) -> FileLock:
         # The system frees it when its holder is killed, and waiting for it heeds Ctrl-C.
         return FileLock(self._directory / f"{name}.lock")
 
-    def _path(self, run: Run, kind: str) -> Path:
-        return self._directory / f"{_key(run)}.{kind}"
+    def _path(self, key: RunKey, kind: str) -> Path:
+        return self._directory / f"{_digest(key)}.{kind}"
 
 
-def _kind(error: Exception) -> str:
-    """The name under which another process finds the error's class, or the next one above it."""
-    names = [kind.__name__ for kind in type(error).__mro__]
-    return next((name for name in names if hasattr(errors, name)), "RuntimeError")
+def _digest(key: RunKey) -> str:
+    """Fit for a file's name."""
+    names = (str(key.source), key.label or "", *([key.scope] if key.scope else []))
+    return hashlib.sha256("\n".join(names).encode()).hexdigest()[:32]
 
 
-def _key(run: Run) -> str:
-    """Equal in all processes for the same config and checkpoint, and fit for a file's name."""
-    what = (str(run.source), run.label or "", *([run.scope] if run.scope else []))
-    return hashlib.sha256("\n".join(what).encode()).hexdigest()[:32]
-
-
-def _device(run: Run) -> str:
-    return "device-" + run.config.device.replace(":", "-")
+def _device(key: RunKey) -> str:
+    return "device-" + key.config.device.replace(":", "-")

@@ -39,14 +39,14 @@ def measured(monkeypatch: pytest.MonkeyPatch, imported: None) -> list[int]:
     """An entry for every measurement."""
     from pytest_linearity.run import analysis
 
-    measure = analysis.measure
+    measure = analysis.measure_with
     times: list[int] = []
 
     def spy(*arguments: Any, **options: Any) -> Any:
         times.append(1)
         return measure(*arguments, **options)
 
-    monkeypatch.setattr(analysis, "measure", spy)
+    monkeypatch.setattr(analysis, "measure_with", spy)
     return times
 
 

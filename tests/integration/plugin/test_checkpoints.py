@@ -268,11 +268,11 @@ class TestMemory:
     @pytest.fixture
     def alive(self, monkeypatch: pytest.MonkeyPatch) -> list[int]:
         """How many models there are, itself included, whenever one has been loaded."""
-        from pytest_linearity.run import analysis
+        from pytest_linearity.run import subject
 
         models: list[weakref.ref[Any]] = []
         counts: list[int] = []
-        load = analysis.load_checkpoint
+        load = subject.load_checkpoint
 
         def spy(*arguments: Any) -> Any:
             checkpoint = load(*arguments)
@@ -280,7 +280,7 @@ class TestMemory:
             counts.append(sum(model() is not None for model in models))
             return checkpoint
 
-        monkeypatch.setattr(analysis, "load_checkpoint", spy)
+        monkeypatch.setattr(subject, "load_checkpoint", spy)
         return counts
 
     @pytest.fixture

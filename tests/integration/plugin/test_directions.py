@@ -105,7 +105,7 @@ class TestSeveralKinds:
             AutoModelForCausalLM.from_pretrained(path, attn_implementation="eager").double()
             for path in (tiny_checkpoint, base_checkpoint)
         )
-        ids = torch.tensor([run.probes.probes[0].token_ids])
+        ids = torch.tensor([run.subject.probes.probes[0].token_ids])
         with torch.no_grad():
             true = base(ids).logits[0, -1] - tuned(ids).logits[0, -1]
         step = {

@@ -255,13 +255,13 @@ class TestCache:
         """An entry for every measurement."""
         from pytest_linearity.run import analysis
 
-        measure, times = analysis.measure, []
+        measure, times = analysis.measure_with, []
 
         def spy(*arguments: Any, **options: Any) -> Any:
             times.append(1)
             return measure(*arguments, **options)
 
-        monkeypatch.setattr(analysis, "measure", spy)
+        monkeypatch.setattr(analysis, "measure_with", spy)
         return times
 
     def run(self, pytester: pytest.Pytester, real_config: Write, **keys: Any) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from junitparser import JUnitXml
 
 from pytest_linearity.cli import main
 from pytest_linearity.numerics.measurement.simultaneous import run_jointly
-from pytest_linearity.run import analysis as analysis_module
+from pytest_linearity.run import subject as subject_module
 from tests.support.fixtures import Write
 
 GATE = "--linearity-config=gate.yaml"
@@ -35,13 +35,13 @@ def gate(real_config: Write) -> Write:
 def loads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The checkpoints that are loaded."""
     loaded: list[str] = []
-    original = analysis_module.load_checkpoint
+    original = subject_module.load_checkpoint
 
     def load(config: Any, opened: Any) -> Any:
         loaded.append(config.checkpoint)
         return original(config, opened)
 
-    monkeypatch.setattr(analysis_module, "load_checkpoint", load)
+    monkeypatch.setattr(subject_module, "load_checkpoint", load)
     return loaded
 
 

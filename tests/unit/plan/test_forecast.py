@@ -23,8 +23,8 @@ from pytest_linearity.plan.duration import Clock
 from pytest_linearity.plan.forecast import Planner
 from pytest_linearity.plan.forward import TOKENS as TRIED
 from pytest_linearity.plan.forward import follow
+from pytest_linearity.plan.model import PlannedModel
 from pytest_linearity.plan.skeleton import skeleton
-from pytest_linearity.plan.subject import Subject
 from pytest_linearity.plan.workload import BatchSize, workload_of
 from tests.support.plans import (
     ALL_TOKENS,
@@ -54,14 +54,14 @@ SIZES: dict[str, Any] = {
 
 
 @pytest.fixture(scope="module")
-def subject() -> Subject:
+def subject() -> PlannedModel:
     declared = LlamaConfig(**SIZES, tie_word_embeddings=False)
     model = skeleton(declared, trust_remote_code=False)
-    return Subject(Path("ckpt"), declared, model, Stored(STORED, "bfloat16"), True)
+    return PlannedModel(Path("ckpt"), declared, model, Stored(STORED, "bfloat16"), True)
 
 
 @pytest.fixture
-def cases(subject: Subject) -> Callable[..., tuple[Case, ...]]:
+def cases(subject: PlannedModel) -> Callable[..., tuple[Case, ...]]:
     def planned(
         *, ranks: int = 1, base: int = 0, padded: bool = False, timed: bool = False, **keys: Any
     ) -> tuple[Case, ...]:
@@ -135,7 +135,7 @@ class TestCases:
 class TestTrial:
     """One prompt with and without a tangent, in two arithmetics and with candidate tails."""
 
-    def clock(self, costly: str, subject: Subject) -> Clock:
+    def clock(self, costly: str, subject: PlannedModel) -> Clock:
         forward = follow(subject.model)
         names = frozenset(name for name, _ in subject.model.named_parameters())
         rates: Any = Rates(costly)
@@ -151,7 +151,7 @@ class TestTrial:
             ("widening", ALL_TOKENS + LAST_TOKENS),
         ],
     )
-    def test_in_float32(self, costly: str, expected: int, subject: Subject) -> None:
+    def test_in_float32(self, costly: str, expected: int, subject: PlannedModel) -> None:
         found = self.clock(costly, subject).calibration(torch.float32, tails=True)
         assert found == pytest.approx(expected)
 
@@ -159,7 +159,7 @@ class TestTrial:
         ("costly", "expected"),
         [("plain", 4), ("dual", 1), ("widening", 2 * (ALL_TOKENS + LAST_TOKENS))],
     )
-    def test_in_float64(self, costly: str, expected: int, subject: Subject) -> None:
+    def test_in_float64(self, costly: str, expected: int, subject: PlannedModel) -> None:
         found = self.clock(costly, subject).calibration(torch.float64, tails=False)
         assert found == pytest.approx(expected)
 
@@ -172,15 +172,15 @@ class TestTrial:
             ("products", 2 * 2 * TRIED * (ALL_TOKENS + LAST_TOKENS)),
         ],
     )
-    def test_of_padding(self, costly: str, expected: int, subject: Subject) -> None:
+    def test_of_padding(self, costly: str, expected: int, subject: PlannedModel) -> None:
         assert self.clock(costly, subject).check() == pytest.approx(expected)
 
 
 class TestModels:
-    def test_the_widest_layer_is_one_that_sees_every_token(self, subject: Subject) -> None:
+    def test_the_widest_layer_is_one_that_sees_every_token(self, subject: PlannedModel) -> None:
         assert follow(subject.model).widest() == HIDDEN + MLP
 
-    def test_routers_could_look_at_what_a_tail_leaves_out(self, subject: Subject) -> None:
+    def test_routers_could_look_at_what_a_tail_leaves_out(self, subject: PlannedModel) -> None:
         assert any(use.in_tail for use in follow(subject.model).linears)
         routed = skeleton(MixtralConfig(**SIZES, num_local_experts=4), trust_remote_code=False)
         assert not any(use.in_tail for use in follow(routed).linears)

@@ -55,7 +55,7 @@ def test_evaluations_are_those_of_the_run(checkpoint: Path, keys: dict[str, obje
 
 def test_the_checkpoint_is_known_by_its_headers(checkpoint: Path) -> None:
     found = plan_of(config(checkpoint), timed=False)
-    loaded = Analysis(config(checkpoint)).checkpoint
+    loaded = Analysis(config(checkpoint)).subject.checkpoint
     assert found.at_hand
     assert (found.parameters, found.dtype) == (loaded.parameters, "bfloat16")
     assert found.stored_bytes == 2 * loaded.parameters

@@ -27,20 +27,20 @@ def analysis(tmp_path_factory: pytest.TempPathFactory) -> Analysis:
 
 
 def test_a_prompt_in_a_padded_batch_has_the_logits_it_has_alone(analysis: Analysis) -> None:
-    model = analysis.checkpoint.model
-    (batch,) = analysis.probes.batches
+    model = analysis.subject.checkpoint.model
+    (batch,) = analysis.subject.probes.batches
     assert not batch.attention_mask.all()
     with torch.no_grad():
         together = last_token_logits(model, batch)()
         for row, logits in zip(batch.rows, together, strict=True):
-            ids = torch.tensor([analysis.probes.probes[row].token_ids])
+            ids = torch.tensor([analysis.subject.probes.probes[row].token_ids])
             alone = model(input_ids=ids, use_cache=False).logits[0, -1]
             # Other shapes of the same float32 products.
             torch.testing.assert_close(logits, alone, rtol=1e-5, atol=1e-5)
 
 
 def test_a_llama_does_not_see_padding(analysis: Analysis) -> None:
-    assert analysis.batches is analysis.probes.batches
+    assert analysis.subject.batches is analysis.subject.probes.batches
     assert analysis.report.environment["padded_batches"] is True
 
 
@@ -70,10 +70,10 @@ def test_one_that_looks_at_padding_is_found_out() -> None:
 def test_its_prompts_share_a_batch_only_with_those_of_their_length(
     analysis: Analysis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pytest_linearity.run.analysis.sees_padding", lambda *_: True)
+    monkeypatch.setattr("pytest_linearity.run.subject.sees_padding", lambda *_: True)
     again = Analysis(analysis.config)
-    assert [len(batch.rows) for batch in again.batches] == [2, 1, 1]
-    assert all(batch.attention_mask.all() for batch in again.batches)
+    assert [len(batch.rows) for batch in again.subject.batches] == [2, 1, 1]
+    assert all(batch.attention_mask.all() for batch in again.subject.batches)
     assert again.report.environment["padded_batches"] is False
     # Padding and shapes change the rounding only.
     torch.testing.assert_close(
@@ -88,7 +88,7 @@ def test_a_model_that_cannot_run_on_token_ids_is_told_in_one_line(
         raise ValueError("`pixel_values` are needed\nand more")
 
     again = Analysis(analysis.config)
-    monkeypatch.setattr(again.checkpoint.model, "forward", forward)
+    monkeypatch.setattr(again.subject.checkpoint.model, "forward", forward)
     message = (
         "LlamaForCausalLM cannot be evaluated on these prompts: ValueError: `pixel_values` are"
     )

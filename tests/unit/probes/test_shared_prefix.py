@@ -197,7 +197,7 @@ def test_in_float32_it_is_checked_and_shared_as_well(
     )
     analysis = Analysis(config)
     shared = analysis.measurement
-    assert analysis.sharing.describe()["shared_prefix"] == 2 + len(SYSTEM) + 1
+    assert analysis.subject.sharing.describe()["shared_prefix"] == 2 + len(SYSTEM) + 1
     other = Analysis(Config(**{**vars_of(config), "share_prefix": False}))
     # Another order of the same float32 sums, far below the step's own effect.
     torch.testing.assert_close(
@@ -212,9 +212,9 @@ def vars_of(config: Config) -> dict[str, object]:
 def test_prompts_that_must_not_be_padded_are_evaluated_whole(
     tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pytest_linearity.run.analysis.sees_padding", lambda *_: True)
+    monkeypatch.setattr("pytest_linearity.run.subject.sees_padding", lambda *_: True)
     analysis = Analysis(Config(model_name_or_path=str(tiny_checkpoint), **questions(tmp_path)))
-    assert analysis.sharing.describe() == {
+    assert analysis.subject.sharing.describe() == {
         "shared_prefix": None,
         "shared_prefix_skipped": "the architecture looks at the length of its input",
     }
@@ -222,7 +222,7 @@ def test_prompts_that_must_not_be_padded_are_evaluated_whole(
 
 def test_short_prompts_have_nothing_to_share(tiny_checkpoint: Path) -> None:
     config = Config(model_name_or_path=str(tiny_checkpoint), prompts=("1+1=", "1+2="))
-    assert Analysis(config).sharing.reason == (
+    assert Analysis(config).subject.sharing.reason == (
         "the prompts begin with 3 tokens in common, fewer than 8"
     )
 

@@ -26,9 +26,9 @@ def truth_of(analysis: Analysis) -> Truth:
     deltas = [
         {n: directions.tensor(k, n) for n in directions.names} for k in range(directions.count)
     ]
-    prompts = [probe.token_ids for probe in analysis.probes.probes]
+    prompts = [probe.token_ids for probe in analysis.subject.probes.probes]
     return brute_force(
-        analysis.checkpoint.model,
+        analysis.subject.checkpoint.model,
         lambda model: torch.cat([alone(model, ids) for ids in prompts]),
         deltas,
         analysis.config.radii,
@@ -155,6 +155,6 @@ def test_the_report_says_what_was_measured_and_how(tmp_path: Path) -> None:
 
 def test_a_model_without_blocks_has_no_profile(tiny_checkpoint: Path) -> None:
     analysis = Analysis(Config(model_name_or_path=str(tiny_checkpoint), layer_profile=True))
-    analysis.checkpoint.model.model.layers = torch.nn.ModuleList()
+    analysis.subject.checkpoint.model.model.layers = torch.nn.ModuleList()
     with pytest.raises(ConfigError, match="layer_profile: LlamaForCausalLM has no repeated blocks"):
-        _ = analysis._taps
+        _ = analysis.subject.taps

@@ -24,9 +24,9 @@ def digest(model: Any) -> str:
 
 def test_the_model_is_bit_for_bit_what_it_was(tiny_checkpoint: Path) -> None:
     analysis = Analysis(small_config(tiny_checkpoint, radii=(0.1, 30.0)))
-    before = digest(analysis.checkpoint.model)
+    before = digest(analysis.subject.checkpoint.model)
     assert not analysis.report.passed
-    assert digest(analysis.checkpoint.model) == before
+    assert digest(analysis.subject.checkpoint.model) == before
 
 
 def test_the_model_is_what_it_was_after_an_interruption(tiny_checkpoint: Path) -> None:
@@ -34,7 +34,7 @@ def test_the_model_is_what_it_was_after_an_interruption(tiny_checkpoint: Path) -
         raise KeyboardInterrupt
 
     analysis = Analysis(small_config(tiny_checkpoint), progress=interrupt)
-    before = digest(analysis.checkpoint.model)
+    before = digest(analysis.subject.checkpoint.model)
     with pytest.raises(KeyboardInterrupt):
         _ = analysis.measurement
-    assert digest(analysis.checkpoint.model) == before
+    assert digest(analysis.subject.checkpoint.model) == before

@@ -34,11 +34,11 @@ def test_the_figures_of_every_pair(analysis) -> None:
 
 
 def test_the_digest_of_the_prompts(analysis) -> None:
-    digest = analysis().probes.describe()["digest"]
-    assert analysis(batch_size=1, seed=7).probes.describe()["digest"] == digest
+    digest = analysis().subject.probes.describe()["digest"]
+    assert analysis(batch_size=1, seed=7).subject.probes.describe()["digest"] == digest
     others = (["The sky is", "1+1=", "A"], ["1+1=", "The sky is"], ["1+1=", "The sky is", "B"])
     for prompts in others:
-        assert analysis(prompts=prompts).probes.describe()["digest"] != digest
+        assert analysis(prompts=prompts).subject.probes.describe()["digest"] != digest
 
 
 def test_the_digest_of_the_parameters(analysis) -> None:

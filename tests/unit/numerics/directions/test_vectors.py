@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from pytest_linearity.errors import CheckpointError, ConfigError
+from pytest_linearity.errors import CheckpointError, ConfigError, MeasurementError
 from pytest_linearity.numerics.directions.directions import Directions
 from pytest_linearity.numerics.directions.vectors.update import Update
 from pytest_linearity.probes.gradient import loss_gradient
@@ -136,7 +136,7 @@ class TestGradient:
         analysis = Analysis(small_config(tiny_checkpoint, directions="gradient"))
         directions = analysis.directions
         model = AutoModelForCausalLM.from_pretrained(tiny_checkpoint).double().eval()
-        prompts = [torch.tensor([probe.token_ids]) for probe in analysis.probes.probes]
+        prompts = [torch.tensor([probe.token_ids]) for probe in analysis.subject.probes.probes]
         tokens = sum(prompt.shape[1] - 1 for prompt in prompts)
         losses = [model(prompt, labels=prompt).loss * (prompt.shape[1] - 1) for prompt in prompts]
         loss = sum(losses) / tokens
@@ -194,6 +194,14 @@ class TestGradient:
         ids = torch.tensor([[1, 50, 60, 70]])
         wide(ids, labels=ids).loss.backward()
         torch.testing.assert_close(found, wide.get_parameter(name).grad, rtol=1e-3, atol=1e-7)
+
+    def test_out_of_memory_names_the_remedy(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def fails(*_: Any, **__: Any) -> None:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+        monkeypatch.setattr("pytest_linearity.probes.gradient.cross_entropy", fails)
+        with pytest.raises(MeasurementError, match=r"gradient: out of memory: .* `param_scope`"):
+            loss_gradient(llama(), [[1, 50, 60]], ["lm_head.weight"], CPU)
 
     def test_what_has_none(self, tiny_checkpoint: Path) -> None:
         with pytest.raises(ConfigError, match=r"directions: gradient: every prompt is a single"):

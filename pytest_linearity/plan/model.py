@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from pytest_linearity.checkpoint import hub
 from pytest_linearity.checkpoint.architecture import check_architecture
+from pytest_linearity.checkpoint.declared import declared_config
 from pytest_linearity.checkpoint.headers import Stored, read_headers
 from pytest_linearity.checkpoint.load import config_directory
 from pytest_linearity.errors import CheckpointError, one_line
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Subject:
+class PlannedModel:
     """A model without its weights."""
 
     place: Path
@@ -42,7 +42,7 @@ class Subject:
         return sum(parameter.numel() for parameter in self.model.parameters())
 
 
-def subject_of(config: Config) -> Subject:
+def planned_model(config: Config) -> PlannedModel:
     """The model of a run's config; `model_name_or_path` may be a `config.json` alone.
 
     Raises:
@@ -59,20 +59,11 @@ def subject_of(config: Config) -> Subject:
     )
     stored = read_headers(place) if at_hand else None
     try:
-        declared = _declared(place, trust_remote_code=config.trust_remote_code)
+        declared = declared_config(place, trust_remote_code=config.trust_remote_code)
         model = skeleton(declared, trust_remote_code=config.trust_remote_code)
     except Exception as error:  # whatever the model's code raises
         raise CheckpointError(f"{place}: gives no model: {one_line(error)}") from error
-    return Subject(place, declared, model, stored or _as_declared(declared, model), at_hand)
-
-
-def _declared(place: Path, *, trust_remote_code: bool) -> Any:
-    from transformers import AutoConfig
-
-    with hub.quiet():
-        return AutoConfig.from_pretrained(
-            str(place), local_files_only=True, trust_remote_code=trust_remote_code
-        )
+    return PlannedModel(place, declared, model, stored or _as_declared(declared, model), at_hand)
 
 
 def _as_declared(declared: Any, model: nn.Module) -> Stored:

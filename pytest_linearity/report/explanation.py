@@ -9,11 +9,8 @@ from pytest_linearity.verdict import numbers
 
 if TYPE_CHECKING:
     from pytest_linearity.report.results import Result
-    from pytest_linearity.verdict.document import Report, SamplingFigures
-
-if TYPE_CHECKING:
     from pytest_linearity.verdict.diagnosis_figures import CurvatureFigures, ProfileFigures
-    from pytest_linearity.verdict.document import RadiusFigures, Report
+    from pytest_linearity.verdict.document import RadiusFigures, Report, SamplingFigures
 
 _EXPLAINED = 1.5
 """Measured over predicted up to which curvature is taken for the cause: ε ≈ rκ/2 leaves out higher
@@ -47,7 +44,7 @@ def _curvature(report: Report, found: CurvatureFigures) -> str:
     ratio = f"curvature ratio {numbers.spread(mean, std)}"
     if not mean:
         return f"{ratio}: no crossing of the limit predicted"
-    limit = numbers.limit(report.config["relerr_threshold"])
+    limit = numbers.limit(report.limits["relative_error"])
     crossing = found.predicted_crossing_radius
     crosses = "-" if crossing is None else numbers.tick(crossing)
     return (

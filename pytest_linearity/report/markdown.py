@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from pytest_linearity.numerics.metrics.registry import ALWAYS, RELATIVE_ERROR
 from pytest_linearity.report import text
 from pytest_linearity.report.explanation import explanation
 from pytest_linearity.report.results import (
@@ -14,17 +15,14 @@ from pytest_linearity.report.results import (
     Result,
     by_config,
     counted,
-    figure_at,
-    mean_cosine,
-    mean_error,
+    mean_at,
     radii_of,
     scopes_of,
     series_of,
     title,
 )
 from pytest_linearity.verdict import numbers
-from pytest_linearity.verdict.confidence import Interval
-from pytest_linearity.verdict.document import RadiusFigures
+from pytest_linearity.verdict.document import MetricFigures, RadiusFigures
 from pytest_linearity.verdict.regression.compare import Regression
 
 _MARKS = {True: "✅", False: "❌"}
@@ -113,8 +111,7 @@ def _figures(result: Result) -> str:
     routed = any(figures.routing_flips is not None for figures in radii)
     header = (
         f"radius {text.radius_unit(result.report)}".strip(),
-        f"relative error ≤ {numbers.limit(config['relerr_threshold'])}",
-        f"cosine similarity ≥ {numbers.limit(config['cos_threshold'])}",
+        *(text.metric_heading(radii[0].figures[name]) for name in ALWAYS),
         "noise floor",
         *(["routing flips"] if routed else []),
         *(escape(text.metric_heading(metric)) for metric in radii[0].metrics.values()),
@@ -138,19 +135,10 @@ def _row(figures: RadiusFigures, config: Mapping[str, Any], routed: bool) -> lis
     complies = text.compliance(figures, config)
     cells = [
         str(figures.radius),
-        _figure(
-            figures.mean_relative_error,
-            figures.std_relative_error,
-            figures.interval_relative_error,
-        ),
-        _figure(
-            figures.mean_cosine_similarity,
-            figures.std_cosine_similarity,
-            figures.interval_cosine_similarity,
-        ),
+        *(_figure(figures.figures[name]) for name in ALWAYS),
         text.noise(figures.noise_floor),
         *([text.count(figures.routing_flips)] if routed else []),
-        *(_figure(metric.mean, metric.std, metric.interval) for metric in figures.metrics.values()),
+        *map(_figure, figures.metrics.values()),
     ]
     said = text.verdict(complies, figures)
     if complies == "no":
@@ -158,9 +146,9 @@ def _row(figures: RadiusFigures, config: Mapping[str, Any], routed: bool) -> lis
     return [*cells, said]
 
 
-def _figure(mean: float | None, deviation: float | None, interval: Interval | None) -> str:
+def _figure(found: MetricFigures) -> str:
     """A mean with its spread, and its interval on a line of its own."""
-    return "<br>".join(map(escape, text.figure(mean, deviation, interval).split("\n")))
+    return "<br>".join(map(escape, text.figure(found).split("\n")))
 
 
 def _regression(regression: Regression) -> str:
@@ -189,7 +177,7 @@ def _series(series: Sequence[Result]) -> str:
             *["" if result.step is None else str(result.step)] * stepped,
             escape(result.label or result.short),
             text.linearity_radius(result.report),
-            *(numbers.mean(figure_at(result, radius, mean_error)) for radius in radii),
+            *(numbers.mean(mean_at(result, radius, RELATIVE_ERROR.name)) for radius in radii),
             "yes" if result.passed else "❌ no",
         ]
         for result in series
@@ -215,8 +203,8 @@ def _scopes(scopes: Sequence[Result]) -> str:
             *text.scope_size(result.report),
             text.linearity_radius(result.report),
             *(
-                numbers.mean(figure_at(result, radius, metric))
-                for metric in (mean_error, mean_cosine)
+                numbers.mean(mean_at(result, radius, metric))
+                for metric in ALWAYS
                 for radius in radii
             ),
             "yes" if result.passed else "❌ no",

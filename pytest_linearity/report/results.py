@@ -8,10 +8,8 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pytest_linearity.verdict.document import RadiusFigures, Report
+    from pytest_linearity.verdict.document import Report
     from pytest_linearity.verdict.regression.compare import Regression
-
-    Metric = Callable[[RadiusFigures], float | None]
 
 
 @dataclass(frozen=True)
@@ -129,19 +127,9 @@ def radii_of(series: Iterable[Result]) -> list[float]:
     return sorted({figures.radius for result in series for figures in result.report.radii})
 
 
-def figure_at(result: Result, radius: float, metric: Metric) -> float | None:
-    """A figure of a checkpoint; ``None`` where it is not defined or was not measured."""
+def mean_at(result: Result, radius: float, metric: str) -> float | None:
+    """The mean of a metric by name; ``None`` where it is not defined or was not measured."""
     for figures in result.report.radii:
         if figures.radius == radius:
-            return metric(figures)
+            return figures.figures[metric].mean
     return None
-
-
-def mean_error(figures: RadiusFigures) -> float | None:
-    """The mean relative error of a radius."""
-    return figures.mean_relative_error
-
-
-def mean_cosine(figures: RadiusFigures) -> float | None:
-    """The mean cosine similarity of a radius."""
-    return figures.mean_cosine_similarity

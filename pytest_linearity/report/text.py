@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from pytest_linearity.numerics.metrics.registry import ALWAYS
 from pytest_linearity.verdict import numbers
 
 if TYPE_CHECKING:
     from pytest_linearity.report.results import Result
-    from pytest_linearity.verdict.confidence import Interval
     from pytest_linearity.verdict.document import (
         MetricFigures,
         RadiusFigures,
@@ -31,10 +31,17 @@ def metric_heading(figures: MetricFigures) -> str:
     return f"{figures.label} {metric_limit(figures)}".rstrip()
 
 
-def figure(value: float | None, deviation: float | None, ends: Interval | None) -> str:
+def always_heading(report: Report, name: str) -> str:
+    """The same of relative error ε or cosine similarity c, with its letter."""
+    figures = report.radii[0].figures[name]
+    letter = {"relative_error": "ε", "cosine_similarity": "c"}[name]
+    return f"{figures.label} {letter} {metric_limit(figures)}"
+
+
+def figure(found: MetricFigures) -> str:
     """A mean with its standard deviation, and below it the interval that it lies in."""
-    shown = numbers.spread(value, deviation)
-    return shown if ends is None else f"{shown}\n{numbers.interval(ends)}"
+    shown = numbers.spread(found.mean, found.std)
+    return shown if found.interval is None else f"{shown}\n{numbers.interval(found.interval)}"
 
 
 def noise(floor: float | None) -> str:
@@ -95,7 +102,7 @@ def scope_size(report: Report) -> tuple[str, str]:
     return f"{number:,}", f"{number / total:.1%}" if total else ""
 
 
-KIND_COLUMNS = ("radius", "directions", "relative error", "cosine similarity", "complies")
+KIND_COLUMNS = ("radius", "directions", *(m.label for m in ALWAYS.values()), "complies")
 """Headers of the figures by kind of direction."""
 
 
@@ -106,16 +113,7 @@ def kind_rows(report: Report) -> list[tuple[list[str], bool]]:
             [
                 str(figures.radius),
                 kind,
-                figure(
-                    found.mean_relative_error,
-                    found.std_relative_error,
-                    found.interval_relative_error,
-                ),
-                figure(
-                    found.mean_cosine_similarity,
-                    found.std_cosine_similarity,
-                    found.interval_cosine_similarity,
-                ),
+                *(figure(found.figures[name]) for name in ALWAYS),
                 verdict("yes" if found.complies else "no", found),
             ],
             found.complies,

@@ -1,4 +1,10 @@
-"""The report: every figure of a run, ready to be written in any form."""
+"""The report: every figure of a run, ready to be written in any form, and read back.
+
+Figures nest: a `Report` has `RadiusFigures`, these have `MetricFigures` by name of the metric, and
+`SampleFigures` for each kind of direction where there are several. In JSON relative error and
+cosine similarity are keys of their radius, ``mean_relative_error`` and so on, and further metrics
+objects of their own; here all metrics are alike.
+"""
 
 from __future__ import annotations
 
@@ -250,7 +256,7 @@ def _figures(
 
 @dataclass(frozen=True)
 class SamplingFigures:
-    """The sample of random directions, and when it was looked at."""
+    """How many random directions there are, in how many rounds, and what they have settled."""
 
     directions: int
     """How many directions of each random kind were measured; 0 where no kind is random."""
@@ -268,7 +274,12 @@ class SamplingFigures:
 
 @dataclass(frozen=True)
 class Report:
-    """A whole run on one checkpoint."""
+    """A whole run on one checkpoint: the verdict, its figures, and what they were taken with.
+
+    `analyze` returns it, and the fixture `linearity_report` gives it. `at(radius)` are the figures
+    of one radius, reduced over all (direction, prompt) pairs; `pairs` holds those of every pair.
+    `to_dict` is the JSON object that ``--linearity-report`` writes, and `from_dict` reads it.
+    """
 
     config: Mapping[str, Any]
     """Every key in effect, defaults included."""
@@ -297,6 +308,12 @@ class Report:
     """The hidden states after every block; ``None`` if they were not asked for."""
     refined: RefinedFigures | None = None
     """The crossing between two radii; ``None`` if it was not asked for, or there is none."""
+
+    @property
+    def limits(self) -> Mapping[str, float]:
+        """What the mean of each metric that gates was held against, by name of the metric."""
+        figures = self.radii[0].figures
+        return {name: found.limit for name, found in figures.items() if found.limit is not None}
 
     def at(self, radius: float) -> RadiusFigures:
         """The figures at a tested radius.

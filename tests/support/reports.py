@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from pytest_linearity.config.config import Config
@@ -29,12 +29,16 @@ def report(
 
     With the defaults 0.1 and 0.3 comply, and 1.0 does not.
     """
+    asked = Config(model_name_or_path=path, **config)
+    limits = {"relative_error": asked.relerr_threshold, "cosine_similarity": asked.cos_threshold}
     figures = tuple(
-        _undefined(radius) if radius in undefined else _figures(radius, slope * radius, noise)
+        _undefined(radius, limits)
+        if radius in undefined
+        else _figures(radius, slope * radius, noise, limits)
         for radius in radii
     )
     return Report(
-        config=Config(model_name_or_path=path, **config).to_dict(),
+        config=asked.to_dict(),
         checkpoint={
             "path": path,
             "architecture": "LlamaForCausalLM",
@@ -48,7 +52,9 @@ def report(
     )
 
 
-def _figures(radius: float, error: float, noise: float | None) -> RadiusFigures:
+def _figures(
+    radius: float, error: float, noise: float | None, limits: Mapping[str, float]
+) -> RadiusFigures:
     cosine = max(1 - 0.7 * error * error, -0.2)
     complies = error <= 0.2 and cosine >= 0.95
     return radius_figures(
@@ -58,12 +64,13 @@ def _figures(radius: float, error: float, noise: float | None) -> RadiusFigures:
         noise,
         complies=complies,
         reason=None if complies else f"mean relative error {error:.2f} > 0.20",
+        limits=limits,
     )
 
 
-def _undefined(radius: float) -> RadiusFigures:
+def _undefined(radius: float, limits: Mapping[str, float]) -> RadiusFigures:
     reason = "logits are not finite in 1 of 4 (direction, prompt) pairs"
-    return radius_figures(radius, complies=False, reason=reason)
+    return radius_figures(radius, complies=False, reason=reason, limits=limits)
 
 
 def measured(*, name: str = "gate.yaml", label: str | None = None, **of_report: Any) -> Result:

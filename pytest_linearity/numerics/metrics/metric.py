@@ -1,4 +1,4 @@
-"""What a metric is."""
+"""`Metric`: a function of true and predicted change of the logits, with a name and a good side."""
 
 from __future__ import annotations
 
@@ -26,6 +26,11 @@ _NAME = re.compile(r"[a-z][a-z0-9_]*")
 @dataclass(frozen=True)
 class Metric:
     """A figure of every (radius, direction, prompt); its mean per radius may have a limit.
+
+    A config names it in `metrics` (computed and reported) or in `limits` (it gates, too). The
+    function is given float64 Tensors [prompts, V] and returns a Tensor [prompts], a figure for each
+    prompt; where it raises, or gives anything else or a figure that is not finite, the radius does
+    not comply, and the report says why. Its mean is over all (direction, prompt) pairs.
 
     Raises:
         ValueError: If a field cannot be what it is.

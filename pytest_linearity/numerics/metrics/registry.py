@@ -74,10 +74,14 @@ _KNOWN = (*_BUILT_IN, f"top_<k>_relative_error (as {_EXAMPLE})")
 
 
 def find_metric(name: str, source: MetricSource | None = None) -> Metric:
-    """The metric of a name.
+    """The metric of a name, as configs have it.
+
+    Built in are ``relative_error``, ``cosine_similarity``, ``kl``, ``top1_agreement``,
+    ``symmetric_relative_error`` and ``top_<k>_relative_error`` for any k; installed packages add
+    others. `measure` takes what this returns: ``measure(…, metrics=[find_metric("kl")])``.
 
     Args:
-        name: A name.
+        name: A name, as ``kl`` or ``top_10_relative_error``.
         source: What is asked for metrics where none of that name is built in; those of installed
             packages when not given.
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from pytest_linearity.numerics.metrics.registry import ALWAYS
 from pytest_linearity.report import text
 from pytest_linearity.report.explanation import explanation
 from pytest_linearity.report.plot import Drawing, report_drawing, scopes_drawing, series_drawing
@@ -13,9 +14,7 @@ from pytest_linearity.report.results import (
     Failure,
     Result,
     counted,
-    figure_at,
-    mean_cosine,
-    mean_error,
+    mean_at,
     radii_of,
     scopes_of,
     series_of,
@@ -64,9 +63,8 @@ def html(results: Sequence[Result], unmeasured: Sequence[Failure] = ()) -> str:
         numbers=numbers,
         explanation=explanation,
         radii_of=radii_of,
-        figure_at=figure_at,
-        mean_error=mean_error,
-        mean_cosine=mean_cosine,
+        mean_at=mean_at,
+        always=list(ALWAYS),
         drawings=_drawings(results),
         series_drawings=_series_drawings(results),
         scope_drawings=_scope_drawings(results),

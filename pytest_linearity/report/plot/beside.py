@@ -81,7 +81,7 @@ def _draw_profiles(results: Sequence[Result], panels: Sequence[Axes], palette: P
         fields = draw_profile(axes, result.report, result.report.layers, palette, profiles)
         axes.set_title("ε of the last hidden state after every block", pad=8)
     if fields is not None:
-        limit = results[0].report.config["relerr_threshold"]
+        limit = results[0].report.limits["relative_error"]
         draw_scale(panels, fields, limit, palette)
 
 

@@ -58,7 +58,7 @@ def _mark(
     label: str,
 ) -> None:
     """A triangle whose tip touches the limit: from below what is predicted, from above measured."""
-    limit = report.config["relerr_threshold"]
+    limit = report.limits["relative_error"]
     radii = [figures.radius for figures in report.radii]
     if radius is None or limit <= 0 or not min(radii) <= radius <= max(radii):
         return

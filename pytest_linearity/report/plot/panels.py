@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pytest_linearity.numerics.metrics.registry import ALWAYS, COSINE_SIMILARITY, RELATIVE_ERROR
 from pytest_linearity.report import text
 from pytest_linearity.report.plot.axes import (
     cosine_axis,
@@ -17,16 +18,14 @@ from pytest_linearity.report.plot.axes import (
 )
 from pytest_linearity.report.plot.crossing import draw_crossing
 from pytest_linearity.report.plot.palette import BAD, GOOD, RAMP, Palette
-from pytest_linearity.verdict import numbers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from pytest_linearity.verdict.confidence import Interval
-    from pytest_linearity.verdict.document import Report, SampleFigures
+    from pytest_linearity.verdict.document import Report
 
-    KindFigure = Callable[[SampleFigures], float | None]
-
+_ERROR, _COSINE = RELATIVE_ERROR.name, COSINE_SIMILARITY.name
 _STYLES = ("--", "-.", ":")
 """How the lines of kinds of directions are told apart besides their colours."""
 
@@ -60,18 +59,16 @@ def draw_errors(axes: Axes, report: Report, palette: Palette, among: Sequence[Re
         palette: The neutral colours.
         among: The reports whose panels stand beside it on the same scale.
     """
-    limit = report.config["relerr_threshold"]
-    seen = [end for found in among or (report,) for end in _error_ends(found)]
-    bottom, _ = error_axis(axes, seen, limit)
-    axes.set_title(f"relative error ε ≤ {numbers.limit(limit)}")
+    bottom, _ = error_axis(axes, _ends(among or (report,), _ERROR), report.limits[_ERROR])
+    axes.set_title(text.always_heading(report, _ERROR))
     floors = [(f.radius, f.noise_floor) for f in report.radii if f.noise_floor]
     if floors:
         hidden = max(floor for _, floor in floors) < bottom
         label = "noise floor (below the axis)" if hidden else "noise floor"
         axes.plot(*zip(*floors, strict=True), ":", color=palette.muted, label=label)
-    _draw_points(axes, _error_points(report), palette, lowest=bottom, undefined_at=0.95)
+    _draw_points(axes, _points(report, _ERROR), palette, lowest=bottom, undefined_at=0.95)
     draw_crossing(axes, report, palette)
-    _draw_kinds(axes, report, _kind_error)
+    _draw_kinds(axes, report, _ERROR)
     _over_radii(axes, report, palette)
 
 
@@ -86,31 +83,25 @@ def draw_cosines(
         palette: The neutral colours.
         among: The reports whose panels stand beside it on the same scale.
     """
-    limit = report.config["cos_threshold"]
-    seen = [end for found in among or (report,) for end in _cosine_ends(found)]
-    cosine_axis(axes, seen, limit)
-    axes.set_title(f"cosine similarity c ≥ {numbers.limit(limit)}")
-    points = _cosine_points(report)
+    cosine_axis(axes, _ends(among or (report,), _COSINE), report.limits[_COSINE])
+    axes.set_title(text.always_heading(report, _COSINE))
+    points = _points(report, _COSINE)
     _draw_points(axes, points, palette, lowest=-1.0, highest=1.0, undefined_at=0.05)
-    _draw_kinds(axes, report, _kind_cosine)
+    _draw_kinds(axes, report, _COSINE)
     _over_radii(axes, report, palette)
 
 
 def draw_metric(axes: Axes, report: Report, name: str, palette: Palette) -> None:
     """A further metric; logarithmic, where it is an error that is nowhere zero."""
-    first = report.radii[0].metrics[name]
-    found = [(f.radius, f.metrics[name]) for f in report.radii]
-    points = [
-        _Point(r, m.mean, m.std or 0.0, m.complies, m.interval, f.inconclusive)
-        for (r, m), f in zip(found, report.radii, strict=True)
-    ]
+    first = report.radii[0].figures[name]
+    points = _points(report, name)
     means = [point.mean for point in points if point.mean is not None]
-    ends = [end for point in points for end in point.ends]
     lowest = -math.inf
     if first.good == "smaller" and means and min(means) > 0:
-        above_zero = [e for p in points for e in p.ends if p.mean is not None and e > 0.05 * p.mean]
-        lowest, _ = error_axis(axes, above_zero, first.limit if (first.limit or 0) > 0 else None)
+        limit = first.limit if (first.limit or 0) > 0 else None
+        lowest, _ = error_axis(axes, _above_zero(points), limit)
     else:
+        ends = [end for point in points for end in point.ends]
         plain_axis(axes, ends, first.limit, larger_is_good=first.good == "larger")
     axes.set_title(text.metric_heading(first), parse_math=False)
     undefined_at = 0.95 if first.good == "smaller" else 0.05
@@ -125,44 +116,37 @@ def _over_radii(axes: Axes, report: Report, palette: Palette) -> None:
         axes.set_xlabel(f"radius r {unit}")
 
 
-def _error_points(report: Report) -> list[_Point]:
+def _points(report: Report, name: str) -> list[_Point]:
+    """A metric over the radii; ε and c carry the mark of the radius, others that of their own."""
     return [
         _Point(
-            f.radius,
-            f.mean_relative_error,
-            f.std_relative_error or 0.0,
-            f.complies,
-            f.interval_relative_error,
-            f.inconclusive,
+            radius.radius,
+            found.mean,
+            found.std or 0.0,
+            radius.complies if name in ALWAYS else found.complies,
+            found.interval,
+            radius.inconclusive,
         )
-        for f in report.radii
+        for radius in report.radii
+        for found in [radius.figures[name]]
     ]
 
 
-def _error_ends(report: Report) -> list[float]:
-    """What the axis of errors must show; a spread that reaches zero would take it with it."""
-    points = _error_points(report)
-    ends = [end for p in points for end in p.ends if p.mean is not None and end > 0.05 * p.mean]
-    return [*ends, *_kind_means(report, _kind_error)]
+def _ends(reports: Sequence[Report], name: str) -> list[float]:
+    """What the axis of ε or c must show of some reports, each kind of directions included."""
+    seen = []
+    for report in reports:
+        points = _points(report, name)
+        logarithmic = name == _ERROR
+        seen += _above_zero(points) if logarithmic else [end for p in points for end in p.ends]
+        kinds = [kind.figures[name].mean for f in report.radii for kind in f.by_kind.values()]
+        seen += [mean for mean in kinds if mean is not None]
+    return seen
 
 
-def _cosine_points(report: Report) -> list[_Point]:
-    return [
-        _Point(
-            f.radius,
-            f.mean_cosine_similarity,
-            f.std_cosine_similarity or 0.0,
-            f.complies,
-            f.interval_cosine_similarity,
-            f.inconclusive,
-        )
-        for f in report.radii
-    ]
-
-
-def _cosine_ends(report: Report) -> list[float]:
-    ends = [end for point in _cosine_points(report) for end in point.ends]
-    return [*ends, *_kind_means(report, _kind_cosine)]
+def _above_zero(points: Sequence[_Point]) -> list[float]:
+    """What a logarithmic axis must show; a spread that reaches zero would take it along."""
+    return [end for p in points for end in p.ends if p.mean is not None and end > 0.05 * p.mean]
 
 
 def _draw_points(
@@ -244,23 +228,10 @@ def _draw_intervals(axes: Axes, points: Sequence[_Point], lowest: float, highest
         )
 
 
-def _kind_error(found: SampleFigures) -> float | None:
-    return found.mean_relative_error
-
-
-def _kind_cosine(found: SampleFigures) -> float | None:
-    return found.mean_cosine_similarity
-
-
-def _kind_means(report: Report, figure: KindFigure) -> list[float]:
-    means = [figure(found) for f in report.radii for found in f.by_kind.values()]
-    return [mean for mean in means if mean is not None]
-
-
-def _draw_kinds(axes: Axes, report: Report, figure: KindFigure) -> None:
+def _draw_kinds(axes: Axes, report: Report, name: str) -> None:
     """The mean of each kind of directions by itself, where there are several."""
     for place, kind in enumerate(report.radii[0].by_kind):
-        means = [(f.radius, figure(f.by_kind[kind])) for f in report.radii]
+        means = [(f.radius, f.by_kind[kind].figures[name].mean) for f in report.radii]
         defined = [(radius, mean) for radius, mean in means if mean is not None]
         axes.plot(
             [radius for radius, _ in defined],

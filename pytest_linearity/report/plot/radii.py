@@ -60,7 +60,7 @@ def _panels(report: Report, rows: int, palette: Palette) -> tuple[Figure, list[A
     if report.layers is not None:
         below = figure.add_subplot(grid[rows, :])
         fields = draw_profile(below, report, report.layers, palette)
-        draw_scale(below, fields, report.config["relerr_threshold"], palette)
+        draw_scale(below, fields, report.limits["relative_error"], palette)
     return figure, panels
 
 

@@ -7,22 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
 
+from pytest_linearity.numerics.metrics.registry import COSINE_SIMILARITY, RELATIVE_ERROR
 from pytest_linearity.report import text
 from pytest_linearity.report.plot.axes import cosine_axis, error_axis, radius_axis, shorten, spaced
 from pytest_linearity.report.plot.palette import BAD, Palette
-from pytest_linearity.report.results import (
-    figure_at,
-    mean_cosine,
-    mean_error,
-    radii_of,
-    scopes_heading,
-)
-from pytest_linearity.verdict import numbers
+from pytest_linearity.report.results import mean_at, radii_of, scopes_heading
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from pytest_linearity.report.results import Metric, Result
+    from pytest_linearity.report.results import Result
 
 _COLOURS = ("#2178b8", "#c58a00", "#8a63b8", "#1f9471", "#cf4f74", "#7a6a58")
 _MARKERS = "os^Dvphd<>"
@@ -40,14 +34,15 @@ def draw_scopes(scopes: Sequence[Result], palette: Palette, *, title: str | None
     """
     figure = Figure(figsize=(9.6, 4.6), layout=spaced())
     errors, cosines = figure.subplots(1, 2)
-    config = scopes[0].report.config
-    error_axis(errors, _draw(errors, scopes, mean_error, palette), config["relerr_threshold"])
-    errors.set_title(f"mean relative error ε ≤ {numbers.limit(config['relerr_threshold'])}")
-    cosine_axis(cosines, _draw(cosines, scopes, mean_cosine, palette), config["cos_threshold"])
-    cosines.set_title(f"mean cosine similarity c ≥ {numbers.limit(config['cos_threshold'])}")
-    for axes in (errors, cosines):
+    first = scopes[0].report
+    for axes, name, set_axis in (
+        (errors, RELATIVE_ERROR.name, error_axis),
+        (cosines, COSINE_SIMILARITY.name, cosine_axis),
+    ):
+        set_axis(axes, _draw(axes, scopes, name, palette), first.limits[name])
+        axes.set_title(f"mean {text.always_heading(first, name)}")
         radius_axis(axes, radii_of(scopes))
-        if text.radius_unit(scopes[0].report):  # each scope has a norm of its own
+        if text.radius_unit(first):  # each scope has a norm of its own
             axes.set_xlabel("radius r of the scope's norm")
     if title != "":
         name = shorten(title or scopes_heading(scopes), 90)
@@ -56,7 +51,7 @@ def draw_scopes(scopes: Sequence[Result], palette: Palette, *, title: str | None
     return figure
 
 
-def _draw(axes: Axes, scopes: Sequence[Result], metric: Metric, palette: Palette) -> list[float]:
+def _draw(axes: Axes, scopes: Sequence[Result], metric: str, palette: Palette) -> list[float]:
     """A line for each scope, and a cross where a radius does not comply; all values."""
     values: list[float] = []
     broken: list[tuple[float, float]] = []
@@ -64,8 +59,8 @@ def _draw(axes: Axes, scopes: Sequence[Result], metric: Metric, palette: Palette
         points = [
             (figures.radius, value)
             for figures in result.report.radii
-            for value in [figure_at(result, figures.radius, metric)]
-            if value is not None and (metric is not mean_error or value > 0)
+            for value in [mean_at(result, figures.radius, metric)]
+            if value is not None and (metric != RELATIVE_ERROR.name or value > 0)
         ]
         values += [value for _, value in points]
         failing = {figures.radius for figures in result.report.radii if not figures.complies}

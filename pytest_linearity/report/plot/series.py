@@ -10,6 +10,8 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from pytest_linearity.numerics.metrics.registry import COSINE_SIMILARITY, RELATIVE_ERROR
+from pytest_linearity.report import text
 from pytest_linearity.report.plot.axes import (
     cosine_axis,
     error_axis,
@@ -20,9 +22,7 @@ from pytest_linearity.report.plot.axes import (
 )
 from pytest_linearity.report.plot.palette import BAD, GOOD, RAMP, Palette
 from pytest_linearity.report.results import (
-    figure_at,
-    mean_cosine,
-    mean_error,
+    mean_at,
     over_steps,
     radii_of,
 )
@@ -31,7 +31,7 @@ from pytest_linearity.verdict import numbers
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from pytest_linearity.report.results import Metric, Result
+    from pytest_linearity.report.results import Result
 
 _MARKERS = "os^Dvphd<>"
 _NAMED = 14
@@ -50,8 +50,14 @@ def draw_series(series: Sequence[Result], palette: Palette, *, title: str | None
     above, errors, cosines = figure.subplots(3, 1, sharex=True, height_ratios=(1, 1.25, 1.25))
     places = _places(series)
     _draw_linearity_radius(above, series, places, palette)
-    _draw_errors(errors, series, places, palette)
-    _draw_cosines(cosines, series, places, palette)
+    first = series[0].report
+    for axes, name, set_axis in (
+        (errors, RELATIVE_ERROR.name, error_axis),
+        (cosines, COSINE_SIMILARITY.name, cosine_axis),
+    ):
+        set_axis(axes, _draw_metric(axes, series, places, palette, name), first.limits[name])
+        axes.set_title(f"mean {text.always_heading(first, name)}")
+    _explain(errors)
     _step_axis(cosines, series, places)
     if title != "":
         name = shorten(title or series[0].name, 90)
@@ -109,25 +115,6 @@ def _draw_linearity_radius(
     _explain(axes)
 
 
-def _draw_errors(
-    axes: Axes, series: Sequence[Result], places: Sequence[float], palette: Palette
-) -> None:
-    limit = series[0].report.config["relerr_threshold"]
-    means = _draw_metric(axes, series, places, palette, mean_error)
-    error_axis(axes, means, limit)
-    axes.set_title(f"mean relative error ε ≤ {numbers.limit(limit)}")
-    _explain(axes)
-
-
-def _draw_cosines(
-    axes: Axes, series: Sequence[Result], places: Sequence[float], palette: Palette
-) -> None:
-    limit = series[0].report.config["cos_threshold"]
-    means = _draw_metric(axes, series, places, palette, mean_cosine)
-    cosine_axis(axes, means, limit)
-    axes.set_title(f"mean cosine similarity c ≥ {numbers.limit(limit)}")
-
-
 def _explain(axes: Axes) -> None:
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.05), fontsize=8.5)
 
@@ -137,14 +124,14 @@ def _draw_metric(
     series: Sequence[Result],
     places: Sequence[float],
     palette: Palette,
-    metric: Metric,
+    metric: str,
 ) -> list[float]:
     """One line per radius, in which a figure that is not defined leaves a gap; all its values."""
     radii = radii_of(series)
     drawn: list[float] = []
     ramp = LinearSegmentedColormap.from_list("radii", RAMP)
     for number, radius in reversed(list(enumerate(radii))):
-        found = [figure_at(result, radius, metric) for result in series]
+        found = [mean_at(result, radius, metric) for result in series]
         values = [math.nan if value is None else value for value in found]
         drawn += [value for value in found if value is not None]
         axes.plot(

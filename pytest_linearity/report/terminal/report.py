@@ -10,13 +10,12 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from pytest_linearity.numerics.metrics.registry import ALWAYS
 from pytest_linearity.report import text
 from pytest_linearity.report.explanation import explanation
 from pytest_linearity.report.style import PLAIN, Style
 from pytest_linearity.report.terminal.tables import draw, header, table
-from pytest_linearity.verdict import numbers
-from pytest_linearity.verdict.confidence import Interval
-from pytest_linearity.verdict.document import RadiusFigures, Report
+from pytest_linearity.verdict.document import MetricFigures, RadiusFigures, Report
 
 _METRIC_WIDTH = 19
 """Width of a metric's column, with the space around it."""
@@ -47,64 +46,43 @@ def render(report: Report, title: str, style: Style = PLAIN, *, footer: str = ""
 
 
 def _figures_table(report: Report, style: Style) -> Table:
-    """One row per radius: both metrics against their limits, noise floor, compliance."""
-    config = report.config
+    """One row per radius: what is always measured, noise floor, compliance."""
     shown = table(style)
-    most = style.spelled(f"≤ {numbers.limit(config['relerr_threshold'])}")
-    least = style.spelled(f"≥ {numbers.limit(config['cos_threshold'])}")
+    shown.add_column(_radius_header(report), justify="right", overflow="fold")
+    _add_metrics(shown, report, list(ALWAYS), style)
     routed = any(figures.routing_flips is not None for figures in report.radii)
-    for column in (
-        _radius_header(report),
-        header("relative error", most),
-        header("cosine similarity", least),
-        "noise floor",
-        *(["routing flips"] if routed else []),
-    ):
+    for column in ("noise floor", *["routing flips"] * routed):
         shown.add_column(column, justify="right", overflow="fold")
     shown.add_column("complies", overflow="fold")
     for figures in report.radii:
         shown.add_row(
             str(figures.radius),
-            _figure(
-                figures.mean_relative_error,
-                figures.std_relative_error,
-                figures.interval_relative_error,
-                style,
-            ),
-            _figure(
-                figures.mean_cosine_similarity,
-                figures.std_cosine_similarity,
-                figures.interval_cosine_similarity,
-                style,
-            ),
+            *(_figure(figures.figures[name], style) for name in ALWAYS),
             text.noise(figures.noise_floor),
-            *([text.count(figures.routing_flips)] if routed else []),
-            _compliance(figures, config),
+            *[text.count(figures.routing_flips)] * routed,
+            _compliance(figures, report.config),
         )
     return shown
 
 
 def _metrics_table(report: Report, names: Sequence[str], style: Style) -> Table:
-    """One row per radius: these further metrics against the limits that they have."""
+    """One row per radius: these further metrics, in red where one breaks its limit."""
     shown = table(style)
     shown.add_column(_radius_header(report), justify="right", overflow="fold")
-    for name in names:
-        first = report.radii[0].metrics[name]
-        limit = style.spelled(text.metric_limit(first))
-        shown.add_column(header(first.label, limit), justify="right", overflow="fold")
+    _add_metrics(shown, report, names, style)
     for figures in report.radii:
-        cells = [
-            _figure(
-                entry.mean,
-                entry.std,
-                entry.interval,
-                style,
-                color="" if entry.complies else "bold red",
-            )
-            for entry in map(figures.metrics.__getitem__, names)
-        ]
+        found = [figures.figures[name] for name in names]
+        cells = [_figure(one, style, "" if one.complies else "bold red") for one in found]
         shown.add_row(str(figures.radius), *cells)
     return shown
+
+
+def _add_metrics(shown: Table, report: Report, names: Sequence[str], style: Style) -> None:
+    """A column per metric, with its limit in the header."""
+    for name in names:
+        first = report.radii[0].figures[name]
+        limit = style.spelled(text.metric_limit(first))
+        shown.add_column(header(first.label, limit), justify="right", overflow="fold")
 
 
 def _kinds_table(report: Report, style: Style) -> Table:
@@ -175,14 +153,8 @@ def _color(said: str) -> str:
     return _STYLES.get(said, "yellow")
 
 
-def _figure(
-    mean: float | None,
-    deviation: float | None,
-    interval: Interval | None,
-    style: Style,
-    color: str = "",
-) -> Text:
-    return _dim_below(style.spelled(text.figure(mean, deviation, interval)), color)
+def _figure(found: MetricFigures, style: Style, color: str = "") -> Text:
+    return _dim_below(style.spelled(text.figure(found)), color)
 
 
 def _dim_below(cell: str, color: str = "") -> Text:

@@ -8,8 +8,9 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from pytest_linearity.numerics.metrics.registry import ALWAYS
 from pytest_linearity.report.explanation import series_line
-from pytest_linearity.report.results import Result, figure_at, mean_cosine, mean_error, radii_of
+from pytest_linearity.report.results import Result, mean_at, radii_of
 from pytest_linearity.report.style import Style
 from pytest_linearity.report.terminal.tables import draw
 from pytest_linearity.verdict import numbers
@@ -54,11 +55,7 @@ def render_results(
 
 def _figures(result: Result, radii: Sequence[float]) -> list[str]:
     """Both means at each radius."""
-    return [
-        numbers.mean(figure_at(result, radius, metric))
-        for metric in (mean_error, mean_cosine)
-        for radius in radii
-    ]
+    return [numbers.mean(mean_at(result, radius, metric)) for metric in ALWAYS for radius in radii]
 
 
 def _verdict(result: Result) -> list[Text]:

@@ -25,7 +25,7 @@ from pytest_linearity.verdict.regression.pairing import (
     counts_by_kind,
     require_same_pairs,
 )
-from pytest_linearity.verdict.regression.rejudged import radius_under, report_limits
+from pytest_linearity.verdict.regression.rejudged import radius_under
 
 if TYPE_CHECKING:
     import numpy as np
@@ -164,11 +164,10 @@ def compare(
         BaselineMismatch: If the reports are not about the same pairs.
     """
     require_same_pairs(report, baseline, name)
-    limits = [report_limits(one) for one in (report, baseline)]
-    rejudged = limits[0] != limits[1]
+    rejudged = report.limits != baseline.limits
     # Only by what both have measured can one be held against the other.
-    unknown = limits[0].keys() - baseline.radii[0].figures.keys()
-    common = {name: limit for name, limit in limits[0].items() if name not in unknown}
+    unknown = report.limits.keys() - baseline.radii[0].figures.keys()
+    common = {name: limit for name, limit in report.limits.items() if name not in unknown}
     rows = common_rows(report, baseline)
     fewer = counts_by_kind(report) != counts_by_kind(baseline)
     means = fewer or _verdict(report) != _verdict(baseline)

@@ -10,12 +10,6 @@ from pytest_linearity.numerics.metrics.registry import RELATIVE_ERROR
 from pytest_linearity.verdict.document import RadiusFigures, Report
 
 
-def report_limits(report: Report) -> dict[str, float]:
-    """The limits that a report was judged by, by name of the metric."""
-    figures = report.radii[0].figures
-    return {name: found.limit for name, found in figures.items() if found.limit is not None}
-
-
 def radius_under(
     report: Report, limits: Mapping[str, float], rows: Sequence[int] | None = None
 ) -> float | None:

@@ -34,7 +34,11 @@ def with_metrics(report: Report, *metrics: dict[str, MetricFigures]) -> Report:
     """A report with further metrics at each radius."""
     radii = zip(report.radii, metrics, strict=True)
     judged = tuple(
-        replace(entry, metrics=found, complies=all(m.complies for m in found.values()))
+        replace(
+            entry,
+            figures={**entry.figures, **found},
+            complies=all(m.complies for m in found.values()),
+        )
         for entry, found in radii
     )
     reached = max((entry.radius for entry in judged if entry.complies), default=None)
@@ -195,7 +199,8 @@ class TestBaseline:
 
     def test_a_metric_that_is_not_defined_does_not_comply(self) -> None:
         then = self.report(0.01, 0.04, limit=0.05)
-        undefined = {"kl": figures(None, 0.05)}
-        then = replace(then, radii=(then.radii[0], replace(then.radii[1], metrics=undefined)))
+        first, second = then.radii
+        undefined = {**second.figures, "kl": figures(None, 0.05)}
+        then = replace(then, radii=(first, replace(second, figures=undefined)))
         found = self.compared(self.report(0.01, 0.02, limit=0.03), then)
         assert found.baseline_radius == 0.1

@@ -90,6 +90,12 @@ def load_checkpoint(config: Config, opened: OpenedCheckpoint | None = None) -> C
     Raises:
         CheckpointError: If it cannot be measured: see `open_checkpoint`; weights that are not
             finite, or do not fit the model; a tokenizer with more tokens than the model embeds.
+
+    Example:
+        >>> from pytest_linearity import load_config
+        >>> checkpoint = load_checkpoint(load_config("examples/arithmetic/linearity.yaml"))
+        >>> checkpoint.architecture, checkpoint.parameters
+        ('LlamaForCausalLM', 804864)
     """
     from pytest_linearity.checkpoint.tokenizer import check_vocabulary
     from pytest_linearity.checkpoint.weights import check_finite, check_loaded

@@ -70,6 +70,10 @@ class Config:
 
     Raises:
         ConfigError: If a value cannot be used; the message names the key and the value.
+
+    Example:
+        >>> Config(model_name_or_path="saves/run", radii="0.3, 0.1").radii
+        (0.1, 0.3)
     """
 
     model_name_or_path: str | tuple[str, ...] = _key(..., values.checkpoints)
@@ -361,6 +365,11 @@ def load_config(
 
     Raises:
         ConfigError: If the file cannot be read, or a key or value cannot be used.
+
+    Example:
+        >>> config = load_config("examples/arithmetic/linearity.yaml", ["num_directions=2"])
+        >>> config.num_directions, config.radii
+        (2, (0.1, 0.3, 1.0, 3.0))
     """
     from pytest_linearity.config.file import read_keys
 

@@ -19,6 +19,11 @@ def runs_of(config: Config) -> tuple[Config, ...]:
 
     Raises:
         ConfigError: If a pattern matches no directory, or a checkpoint is named twice.
+
+    Example:
+        >>> config = Config(model_name_or_path="saves/run", param_scopes=["full", "last_blocks:1"])
+        >>> [run.scope for run in runs_of(config)]
+        ['full', 'last_blocks:1']
     """
     return tuple(one for each in checkpoints_of(config) for one in expand_scopes(each))
 
@@ -31,6 +36,11 @@ def checkpoints_of(config: Config) -> tuple[Config, ...]:
 
     Raises:
         ConfigError: If a pattern matches no directory, or a checkpoint is named twice.
+
+    Example:
+        >>> config = Config(model_name_or_path=["saves/run/one", "saves/run/two"])
+        >>> [each.label for each in checkpoints_of(config)]
+        ['one', 'two']
     """
     named = config.model_name_or_path
     if isinstance(named, str) and not _is_pattern(config, named):

@@ -46,6 +46,14 @@ def load_probes(
 
     Raises:
         ProbeError: If a data set cannot be found or read, or no prompt is left.
+
+    Example:
+        >>> from pytest_linearity import load_checkpoint, load_config
+        >>> config = load_config("examples/arithmetic/linearity.yaml", ["max_samples=2"])
+        >>> checkpoint = load_checkpoint(config)
+        >>> probes = load_probes(config, checkpoint.tokenizer, max_length=checkpoint.max_length)
+        >>> [len(probe.token_ids) for probe in probes.probes]
+        [25, 25]
     """
     limit = min(config.cutoff_len, max_length or config.cutoff_len)
     template = choose_template(config, tokenizer) if config.dataset else None

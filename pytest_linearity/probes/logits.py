@@ -75,6 +75,15 @@ def last_token_logits(
         model: A causal language model of transformers.
         batch: Right-padded prompts.
         device: Where the inputs are placed.
+
+    Example:
+        >>> from pytest_linearity import load_checkpoint, load_config, load_probes
+        >>> config = load_config("examples/arithmetic/linearity.yaml", ["max_samples=2"])
+        >>> checkpoint = load_checkpoint(config)
+        >>> probes = load_probes(config, checkpoint.tokenizer, max_length=checkpoint.max_length)
+        >>> logits = last_token_logits(checkpoint.model, probes.batches[0])
+        >>> logits().shape[0]  # [prompts, V]
+        2
     """
     positions, place = torch.unique(batch.last, return_inverse=True)
     inputs = forward_inputs(model, batch, device)

@@ -67,6 +67,10 @@ def load_schema() -> dict[str, Any]:
     """The JSON Schema (draft 2020-12) that every report of this version keeps.
 
     It is the file ``schema.json`` beside this module, and can be given to any validator.
+
+    Example:
+        >>> sorted(load_schema()["properties"])[:3]
+        ['checkpoint', 'config', 'environment']
     """
     text = files("pytest_linearity.report").joinpath("schema.json").read_text(encoding="utf-8")
     schema: dict[str, Any] = json.loads(text)

@@ -43,6 +43,13 @@ def analyze(config: Config, *, progress: Progress | None = None) -> Report:
 
     Raises:
         LinearityError: If the config, the checkpoint or the probes cannot be used.
+
+    Example:
+        >>> from pytest_linearity import load_config
+        >>> few = ["num_directions=2", "max_samples=2"]
+        >>> report = analyze(load_config("examples/arithmetic/linearity.yaml", few))
+        >>> report.linearity_radius, report.passed
+        (3.0, True)
     """
     return Analysis(config, progress=progress).report
 

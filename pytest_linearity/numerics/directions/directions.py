@@ -32,6 +32,15 @@ class Directions:
     Random ones depend on the seed, the direction's index within its kind and the parameter's
     canonical name and shape alone, up to norms that the scope decides. They are the same on every
     device, in every order of drawing, and however often they are drawn.
+
+    Example:
+        >>> from torch import nn
+        >>> directions = Directions(nn.Linear(3, 2), count=1)
+        >>> directions.names
+        ('weight', 'bias')
+        >>> squares = [directions.tensor(0, name).square().sum() for name in directions.names]
+        >>> round(float(sum(squares)), 6)
+        1.0
     """
 
     def __init__(

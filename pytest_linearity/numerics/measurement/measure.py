@@ -86,6 +86,17 @@ def measure(
     Raises:
         MeasurementError: If the model cannot be measured: see `calibration`; or out of memory.
         ValueError: If an argument is out of range.
+
+    Example:
+        >>> from pytest_linearity import Directions
+        >>> _ = torch.manual_seed(0)
+        >>> model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 5))
+        >>> inputs = torch.ones(2, 3)
+        >>> measured = measure(model, lambda: model(inputs), Directions(model, 2), [0.01, 0.1])
+        >>> measured.relative_error.shape  # [radii, directions, prompts]
+        torch.Size([2, 2, 2])
+        >>> bool(measured.relative_error[0].mean() < measured.relative_error[1].mean())
+        True
     """
     setup = Setup(
         model,
@@ -126,6 +137,13 @@ def measure_with(
         MeasurementError: If the model cannot be measured; or out of memory.
         LinearityError: If another rank has failed, or the journal cannot be written.
         ValueError: If a radius is out of range.
+
+    Example:
+        >>> from pytest_linearity import Directions, Setup
+        >>> model, inputs = nn.Linear(3, 5), torch.ones(2, 3)
+        >>> setup = Setup(model, [lambda: model(inputs)], Directions(model, 2), torch.device("cpu"))
+        >>> measure_with(setup, [0.1]).cosine_similarity.shape
+        torch.Size([1, 2, 2])
     """
     _check(radii)
     refinement = None

@@ -43,6 +43,19 @@ def measure_together(measurements: Sequence[Callable[[Engine], T]]) -> list[T | 
 
     Raises:
         BaseException: What is no Exception, as Ctrl-C; every measurement is unwound then.
+
+    Example:
+        >>> from torch import nn
+        >>> from pytest_linearity import Directions, Setup, measure_with
+        >>> model, inputs = nn.Linear(3, 5), torch.ones(2, 3)
+        >>> batches = [lambda: model(inputs)]  # the same for all, so that they share baselines
+        >>> def of(scope):
+        ...     directions = Directions(model, 2, scope=scope)
+        ...     return lambda engine: measure_with(
+        ...         Setup(model, batches, directions, torch.device("cpu"), engine=engine), [0.1]
+        ...     )
+        >>> [found.radii for found in measure_together([of("full"), of("biases")])]
+        [(0.1,), (0.1,)]
     """
     if len(measurements) == 1 or _one_of_several_ranks():
         return [_outcome(measurement) for measurement in measurements]

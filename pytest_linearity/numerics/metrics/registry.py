@@ -88,6 +88,10 @@ def find_metric(name: str, source: MetricSource | None = None) -> Metric:
     Raises:
         ValueError: If there is none; the message lists those that there are.
         ConfigError: If a metric that others add cannot be used.
+
+    Example:
+        >>> find_metric("kl").good
+        'smaller'
     """
     found = built_in(name)
     if found is not None:

@@ -40,7 +40,19 @@ def plot_beside(
     title: str | None = None,
     rows: Sequence[str] | None = None,
 ) -> None:
-    """Save `beside_drawing` as a file, see `Drawing.save`."""
+    """Save `beside_drawing` as a file, see `Drawing.save`.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> from pytest_linearity import Result, analyze, load_config
+        >>> few = ["num_directions=2", "max_samples=2"]
+        >>> report = analyze(load_config("examples/arithmetic/linearity.yaml", few))
+        >>> with TemporaryDirectory() as folder:
+        ...     picture = Path(folder) / "beside.svg"
+        ...     plot_beside([Result("arithmetic", None, None, report)], picture)
+        ...     picture.exists()
+        True
+    """
     beside_drawing(results, title, rows).save(path)
 
 

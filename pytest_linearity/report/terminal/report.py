@@ -30,6 +30,13 @@ def render(report: Report, title: str, style: Style = PLAIN, *, footer: str = ""
         title: What the report is of; the first line.
         style: How it is shown.
         footer: The last line, if any.
+
+    Example:
+        >>> from pytest_linearity import analyze, load_config
+        >>> few = ["num_directions=2", "max_samples=2"]
+        >>> report = analyze(load_config("examples/arithmetic/linearity.yaml", few))
+        >>> print(render(report, "arithmetic").splitlines()[0])
+        arithmetic
     """
     parts: list[RenderableType] = [
         Text(title, style="bold"),

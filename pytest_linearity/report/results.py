@@ -14,7 +14,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Result:
-    """One checkpoint with its figures."""
+    """One checkpoint with its figures: what the reports for people are made of.
+
+    Several checkpoints or scopes of a config are a sequence of them; Markdown, web page, tables and
+    plots over steps take such a sequence.
+    """
 
     name: str
     """How its config is called wherever it is shown, as ``gate.yaml``."""

@@ -9,7 +9,11 @@ _SPELLED_OUT = str.maketrans({"±": "+/-", "≤": "<=", "≥": ">="})
 
 @dataclass(frozen=True)
 class Style:
-    """What a table needs to know of the place where it is shown."""
+    """What a table needs to know of the place where it is shown.
+
+    The default is 80 columns without colours, in UTF-8; where the encoding is another, letters and
+    lines are ASCII: ``+/-`` for ``±``, ``<=`` for ``≤``.
+    """
 
     width: int = 80
     """Columns of the terminal."""

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 from pytest_linearity.errors import failed_before, one_line
 from pytest_linearity.files import brief
 from pytest_linearity.report.results import Result, title
+from pytest_linearity.run.obtain import _findings_in, obtain
 from pytest_linearity.run.progress import ProgressBar
 from pytest_linearity.run.scopes import Outcome, ScopeGroup
 from pytest_linearity.run.store.journal import journal_lines, journal_places
-from pytest_linearity.run.store.store import RunKey, Store, Stores
+from pytest_linearity.run.store.store import RunKey, Stores
 
 if TYPE_CHECKING:
     from pytest_linearity.config.config import Config
@@ -356,57 +357,6 @@ def make_runs(
         )
         for (path, config), report_path, baseline, journal in columns
     )
-
-
-def obtain(
-    key: RunKey, measure: Callable[[], Mapping[RunKey, Outcome]], stores: Stores
-) -> Findings:
-    """The findings of a run: what lies in a store, or else what measuring comes to.
-
-    Args:
-        key: Which run.
-        measure: Measures it, maybe along with others, which are shared at once as well.
-        stores: Where its findings may lie, and where they are kept.
-
-    Raises:
-        LinearityError: If config, checkpoint or probes cannot be used, as this process or another
-            has found; or if the process that measured was killed.
-        RuntimeError: If measuring failed in another process in any other way.
-    """
-    exchange, cache = stores.exchange, stores.cache
-    findings = exchange.get(key)
-    if findings is not None:
-        return findings
-    with exchange.lock(key):
-        findings = exchange.get(key)  # another process may have measured it in the meantime
-        if findings is not None:
-            return findings
-        try:
-            findings = cache.get(key)
-            outcomes = measure() if findings is None else {key: findings}
-        except (KeyboardInterrupt, SystemExit):
-            raise
-        except BaseException as error:  # a timeout that pytest raises is no Exception
-            exchange.fail(key, error)
-            raise
-        if findings is None:
-            _keep(outcomes, cache)
-        _keep(outcomes, exchange)
-    return _findings_in(outcomes[key])
-
-
-def _keep(outcomes: Mapping[RunKey, Outcome], store: Store) -> None:
-    for key, outcome in outcomes.items():
-        if isinstance(outcome, Exception):
-            store.fail(key, outcome)
-        else:
-            store.put(key, outcome)
-
-
-def _findings_in(outcome: Outcome) -> Findings:
-    if isinstance(outcome, Exception):
-        raise outcome
-    return outcome
 
 
 def _limits(config: Config) -> tuple[object, ...]:

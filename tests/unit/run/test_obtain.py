@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pytest_linearity.errors import CheckpointError, ScopeError
-from pytest_linearity.run.run import obtain
+from pytest_linearity.run.obtain import obtain
 from pytest_linearity.run.scopes import Outcome
 from pytest_linearity.run.store.store import RunKey, Store, Stores
 from pytest_linearity.verdict.findings import Findings

@@ -137,8 +137,7 @@ def _ends(reports: Sequence[Report], name: str) -> list[float]:
     seen = []
     for report in reports:
         points = _points(report, name)
-        logarithmic = name == _ERROR
-        seen += _above_zero(points) if logarithmic else [end for p in points for end in p.ends]
+        seen += _above_zero(points) if name == _ERROR else [e for p in points for e in p.ends]
         kinds = [kind.figures[name].mean for f in report.radii for kind in f.by_kind.values()]
         seen += [mean for mean in kinds if mean is not None]
     return seen

@@ -97,6 +97,10 @@ def test_findings_of_another_shape_are_nothing(path: Path) -> None:
     assert read_findings(path) is None
     write_checked(path, {key: value for key, value in document.items() if key != "scope"})
     assert read_findings(path) is None
+    of_old = dict(document["measurement"])
+    of_old |= of_old.pop("figures")  # ε and c were fields of their own
+    write_checked(path, {**document, "measurement": of_old})
+    assert read_findings(path) is None
 
 
 def test_findings_of_a_real_run_are_kept_exactly(tmp_path: Path) -> None:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pytest_linearity.errors import ConfigError
 from pytest_linearity.files import brief, require_writable
 
 if TYPE_CHECKING:
     from pytest_linearity.config.config import Config
-    from pytest_linearity.run.analysis import Analysis
     from pytest_linearity.verdict.document import Report
     from pytest_linearity.verdict.regression.compare import Regression
 
@@ -38,16 +37,19 @@ class Baseline:
         """Whether this run's report is to become the baseline."""
         return self.report is None
 
-    def require_same_inputs(self, analysis: Analysis) -> None:
+    def require_same_inputs(self, probes: Mapping[str, Any], scope: Mapping[str, Any]) -> None:
         """Find out, before minutes of measuring, that the baseline cannot be compared with.
 
+        Args:
+            probes: What the report will say of its prompts.
+            scope: What it will say of its directions.
+
         Raises:
-            LinearityError: If it cannot, or the checkpoint or probes cannot be used.
+            BaselineMismatch: If it cannot.
         """
         from pytest_linearity.verdict.regression.pairing import require_same_inputs
 
         if self.report is not None:
-            probes, scope = analysis.subject.probes.describe(), analysis.directions.describe()
             require_same_inputs(probes, scope, self.report, self.name)
 
     def compare(self, report: Report, max_regression: float) -> Regression | None:

@@ -227,8 +227,11 @@ class Run:
         Raises:
             LinearityError: If it cannot, or the checkpoint or probes cannot be used.
         """
-        if self.baseline is not None:
-            self.baseline.require_same_inputs(self.analysis)
+        if self.baseline is not None and not self.baseline.missing:
+            analysis = self.analysis
+            self.baseline.require_same_inputs(
+                analysis.subject.probes.describe(), analysis.directions.describe()
+            )
 
     @property
     def measurement(self) -> Measurement:

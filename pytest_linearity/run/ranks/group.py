@@ -1,4 +1,21 @@
-"""The ranks of a run as the numerics see them, on torch's process group."""
+"""The ranks of a run as the numerics see them, on torch's process group.
+
+What happens where rank 2 of three dies while the others wait for it in `exchange`:
+
+    rank 2      dies; the system closes its connection to rank 0
+    rank 0      Liveness (a thread) sees that within a beat, and passes the loss on to rank 1
+    rank 0, 1   Liveness -> Membership._lost: the session is told why, then SIGTERM to itself
+    rank 0, 1   main thread, in `_gather`: looks every 1 to 50 ms; it sees the loss, or the
+                collective fails first (then it waits up to 10 s for Liveness to name the rank),
+                and waits in `_require_all` for the interrupt, which is to be heard first
+    torchrun    sees the death as well, and sends SIGTERM to all others: whoever gets that before
+                Liveness knows waits up to 3 s for it (Membership._terminate)
+    all         a process that is still there after 15 s is ended (Membership._end_anyway)
+
+A rank that ends its session in order says so instead, by way of rank 0. Whoever waits for it goes
+on for 5 s, as what it has sent before may still arrive, and then raises how it has ended. At the
+very end rank 0 says goodbye first and closes last (Liveness.leave).
+"""
 
 from __future__ import annotations
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from pytest_linearity.numerics.metrics.registry import ALWAYS, COSINE_SIMILARITY, RELATIVE_ERROR
 from pytest_linearity.numerics.metrics.values import MetricValues
 from pytest_linearity.verdict.document import MetricFigures, RadiusFigures
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 LIMITS = {"relative_error": 0.2, "cosine_similarity": 0.95}
 

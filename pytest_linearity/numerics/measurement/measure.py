@@ -159,12 +159,10 @@ def measure_with(
                 work.settle(limits)
             if refined and limits is not None:
                 refinement = refine(work, radii, limits)
-    layers = work.layers.profile(radii, work.figures.directions) if work.layers else None
-    curvature_ratio = work.figures.curvature_ratio() if second_order else None
     return replace(
         _collect(radii, work),
-        curvature_ratio=curvature_ratio,
-        layers=layers,
+        curvature_ratio=work.figures.curvature_ratio() if second_order else None,
+        layers=work.layers.profile(radii, work.figures.directions) if work.layers else None,
         refinement=refinement,
     )
 

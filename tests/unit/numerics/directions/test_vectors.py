@@ -173,9 +173,9 @@ class TestGradient:
         model = llama(seed=4, dtype=dtype)
         model.lm_head.weight.requires_grad_(False)
         before = {n: t.clone() for n, t in [*model.named_parameters(), *model.named_buffers()]}
-        wanted = {name: p.requires_grad for name, p in model.named_parameters()}
+        flags = {name: p.requires_grad for name, p in model.named_parameters()}
         with torch.no_grad():
-            gradient = loss_gradient(model, [[1, 50, 60]], list(wanted), CPU)
+            gradient = loss_gradient(model, [[1, 50, 60]], list(flags), CPU)
             assert not torch.is_grad_enabled()
         wide = torch.float64 if dtype == torch.float64 else torch.float32
         assert {tensor.dtype for tensor in gradient.tensors.values()} == {wide}
@@ -184,7 +184,7 @@ class TestGradient:
             assert tensor.dtype == before[name].dtype
         for name, parameter in model.named_parameters():
             assert parameter.grad is None
-            assert parameter.requires_grad is wanted[name]
+            assert parameter.requires_grad is flags[name]
 
     def test_of_bfloat16_weights_is_not_rounded_to_them(self) -> None:
         narrow = llama(seed=4, dtype=torch.bfloat16)

@@ -309,10 +309,10 @@ def test_leaving_rows_out_changes_no_figure() -> None:
 def test_a_row_left_out_by_mistake_is_never_a_wrong_figure() -> None:
     model = Attending()
     sites = frozenset([Site("layers.0.weight", 0, 0)])
-    found: dict[Evaluation, Tensor] = {}
+    results: dict[Evaluation, Tensor] = {}
     tails = {0: Tail(model.needed, sites)}
-    Lockstep(model, [model], Directions(model, 2), EXACT, tails=tails).run(ALL, found.__setitem__)
-    assert all(logits.isnan().all() for logits in found.values())
+    Lockstep(model, [model], Directions(model, 2), EXACT, tails=tails).run(ALL, results.__setitem__)
+    assert all(logits.isnan().all() for logits in results.values())
 
 
 def test_prompts_unlike_the_calibration_fall_back_to_all_rows() -> None:

@@ -283,13 +283,13 @@ def test_files_are_told_from_other_memory(mapped_tensor: Tensor) -> None:
 
 def resident(address: int) -> int:
     """Kilobytes of the mapping at an address that are in memory."""
-    size, wanted = 0, False
+    size, inside = 0, False
     for line in Path("/proc/self/smaps").read_text().splitlines():
         head = line.split()[0]
         if "-" in head and not head.endswith(":"):
             start, stop = (int(part, 16) for part in head.split("-"))
-            wanted = start <= address < stop
-        elif wanted and head == "Rss:":
+            inside = start <= address < stop
+        elif inside and head == "Rss:":
             size = int(line.split()[1])
     return size
 

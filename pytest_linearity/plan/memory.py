@@ -114,13 +114,13 @@ def _suspended(
     plain, dual = 1 + directions * stage.radii, directions * stage.duals
     most: Counter[int] = Counter()
     for p, d in zip(holding.plain, holding.dual, strict=True):
-        here: Counter[int] = Counter()
+        layer: Counter[int] = Counter()
         for count, use in ((plain, p), (dual, d)):
             output = use.rows * use.outputs * _FLOAT32
-            here[block_size(output)] += count * output
+            layer[block_size(output)] += count * output
             for size, held in use.held.items():
-                here[size] += count * held
-        most |= here
+                layer[size] += count * held
+        most |= layer
     one = max(batch.tokens for batch in batches) / tokens
     way = max((use.until for use in (holding.dual if dual else holding.plain)), default=0)
     logits = sum(batch.prompts for batch in batches) * vocabulary * stage.dtype.itemsize

@@ -58,18 +58,14 @@ class Rehearsal(TorchFunctionMode):
     """Outputs by shape, where each is to be made once only."""
     uses: list[Use] = field(default_factory=list)
     """In the order of the forward."""
+    looked_up: str | None = None
+    """The embedding that token ids were looked up in; None where none was."""
 
     def __post_init__(self) -> None:
         """Know the parameters by name."""
         super().__init__()
         self._names = {id(p): name for name, p in self.model.named_parameters()}
         self._slices: dict[int, tuple[Tensor, str]] = {}
-        self._first: str | None = None
-
-    @property
-    def looked_up(self) -> str | None:
-        """The embedding that token ids were looked up in; None where none was."""
-        return self._first
 
     def __torch_function__(
         self,
@@ -83,7 +79,7 @@ class Rehearsal(TorchFunctionMode):
         if func is nn.functional.linear and _absent(args[1]):
             return self._product(*args, **kwargs)
         if func is nn.functional.embedding and _absent(args[1]):
-            self._first = self._first or self._name(args[1])
+            self.looked_up = self.looked_up or self._name(args[1])
             return self._made((*args[0].shape, args[1].shape[-1]), args[0].device)
         if func is Tensor.__getitem__ and _absent(args[0]):
             part: Tensor = func(*args)

@@ -17,7 +17,7 @@ from pytest_linearity.numerics.derivatives import curvature_ratio
 from pytest_linearity.numerics.lockstep.evaluation import Evaluation
 from pytest_linearity.numerics.metrics.evaluate import evaluate, moved_by_rounding
 from pytest_linearity.numerics.metrics.metric import Metric
-from pytest_linearity.numerics.metrics.registry import ALWAYS, COSINE_SIMILARITY, RELATIVE_ERROR
+from pytest_linearity.numerics.metrics.registry import ALWAYS
 from pytest_linearity.numerics.metrics.values import MetricValues
 
 NoiseFloor = Callable[[Tensor, torch.dtype], Tensor]
@@ -95,21 +95,18 @@ class PairStore:
         change = change.double()
         predicted = key.radius * self.derivatives[key.batch, key.direction].double()
         size = change.norm(dim=-1)
-        given = change, predicted, baseline
-        figures = _Figures(
-            size.cpu(),
-            {m.name: m.function(*given).cpu() for m in (RELATIVE_ERROR, COSINE_SIMILARITY)},
-        )
+        logits = change, predicted, baseline
+        figures = _Figures(size.cpu(), {m.name: m.function(*logits).cpu() for m in ALWAYS.values()})
         self._figures[key] = figures
         if not self._further:
             return
         # Where nothing has moved, rounding has not moved anything either.
         noise = (size * self._noise_floor(size, baseline.dtype)).masked_fill(size == 0, 0.0)
-        given = change, predicted, baseline.double()
+        logits = change, predicted, baseline.double()
         for metric in self._further:
-            values, failure = evaluate(metric, *given)
+            values, failure = evaluate(metric, *logits)
             figures.values[metric.name] = values
-            figures.noise[metric.name] = moved_by_rounding(metric, values, *given, noise)
+            figures.noise[metric.name] = moved_by_rounding(metric, values, *logits, noise)
             if failure is not None:
                 figures.failures[metric.name] = failure
 
@@ -123,8 +120,7 @@ class PairStore:
 
     def values(self, radius: float) -> list[MetricValues]:
         """The figures of every metric at one radius; relative error and cosine similarity first."""
-        always = [self._values(metric, radius) for metric in (RELATIVE_ERROR, COSINE_SIMILARITY)]
-        return always + [self._values(metric, radius) for metric in self._further]
+        return [self._values(metric, radius) for metric in (*ALWAYS.values(), *self._further)]
 
     def _values(self, metric: Metric, radius: float) -> MetricValues:
         name, everywhere = metric.name, [f for row in self._at(radius) for f in row]
@@ -179,13 +175,13 @@ class PairStore:
             )
         }
 
-    def take_over(self, found: Mapping[str, Any], device: torch.device) -> None:
+    def take_over(self, entry: Mapping[str, Any], device: torch.device) -> None:
         """Take in what `found`, and perhaps `vectors`, gave elsewhere or at another time."""
-        for at, figures in found["figures"].items():
+        for at, figures in entry["figures"].items():
             self._figures[PairKey(*at)] = _Figures(**figures)
-        self._ratios.update(found["ratios"])
+        self._ratios.update(entry["ratios"])
         for name in ("derivatives", "second_derivatives"):
-            moved = {pair: vector.to(device) for pair, vector in found.get(name, {}).items()}
+            moved = {pair: vector.to(device) for pair, vector in entry.get(name, {}).items()}
             getattr(self, name).update(moved)
 
 

@@ -178,11 +178,11 @@ class LayerFigures:
             }
         }
 
-    def take_over(self, found: Mapping[str, Any], device: torch.device) -> None:
+    def take_over(self, entry: Mapping[str, Any], device: torch.device) -> None:
         """Take in what `found`, and perhaps `vectors`, gave elsewhere or at another time."""
-        self.taps.names = self.taps.names or found["names"]
-        self._values.update({PairKey(*at): figures for at, figures in found["values"].items()})
-        for pair, hidden in found.get("derivatives", {}).items():
+        self.taps.names = self.taps.names or entry["names"]
+        self._values.update({PairKey(*at): figures for at, figures in entry["values"].items()})
+        for pair, hidden in entry.get("derivatives", {}).items():
             self.derivatives[pair] = [derivative.to(device) for derivative in hidden]
 
     def _at(self, radius: float, directions: Sequence[int]) -> Tensor:

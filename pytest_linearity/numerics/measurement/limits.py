@@ -67,7 +67,7 @@ def undecided(
     return any(_can_turn(entry, floor.mean(), limits.of(entry.metric)) for entry in metrics)
 
 
-def _can_turn(found: MetricValues, floor: Tensor, limit: float | None) -> bool:
+def _can_turn(entry: MetricValues, floor: Tensor, limit: float | None) -> bool:
     """Whether rounding can carry the mean of a metric over its limit; never where it has none.
 
     A relative error of φ from rounding moves ε by at most φ(1 + ε), and turns a change by at most
@@ -75,12 +75,12 @@ def _can_turn(found: MetricValues, floor: Tensor, limit: float | None) -> bool:
     """
     if limit is None:
         return False
-    mean = found.values.mean()
-    if found.metric.name == RELATIVE_ERROR.name:
+    mean = entry.values.mean()
+    if entry.metric.name == RELATIVE_ERROR.name:
         return bool((mean - limit).abs() <= floor * (1 + mean))
-    if found.metric.name == COSINE_SIMILARITY.name:
+    if entry.metric.name == COSINE_SIMILARITY.name:
         angle = torch.arccos(mean.clamp(-1, 1)) - math.acos(limit)
         return bool(angle.abs() <= torch.arcsin(floor.clamp(0, 1)))
-    assert found.noise is not None
-    noise = found.noise.mean()
+    assert entry.noise is not None
+    noise = entry.noise.mean()
     return bool(noise > 0 and (mean - limit).abs() <= noise)

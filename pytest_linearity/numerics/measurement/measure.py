@@ -159,12 +159,10 @@ def measure_with(
                 work.settle(limits)
             if refined and limits is not None:
                 refinement = refine(work, radii, limits)
-    layers = work.layers.profile(radii, work.figures.directions) if work.layers else None
-    curvature_ratio = work.figures.curvature_ratio() if second_order else None
     return replace(
         _collect(radii, work),
-        curvature_ratio=curvature_ratio,
-        layers=layers,
+        curvature_ratio=work.figures.curvature_ratio() if second_order else None,
+        layers=work.layers.profile(radii, work.figures.directions) if work.layers else None,
         refinement=refinement,
     )
 
@@ -189,34 +187,31 @@ def _calibrated(setup: Setup, radius: float) -> Calibration:
 
 
 def _collect(radii: Sequence[float], work: RunningMeasurement) -> Measurement:
-    figures, dtypes, known, metrics = (
-        work.figures,
-        work.dtypes,
-        work.calibration,
-        work.setup.metrics,
-    )
+    figures, dtypes, calibration = work.figures, work.dtypes, work.calibration
     floors = []
     for radius in radii:
-        floor = known.noise_floor(figures.change(radius), dtypes[radius])
+        floor = calibration.noise_floor(figures.change(radius), dtypes[radius])
         defined = floor[floor.isfinite()]
         mean = float(defined.mean()) if len(defined) else float("nan")
         floors.append(mean if isfinite(mean) else None)
     over_radii = zip(*(figures.values(radius) for radius in radii), strict=True)
-    by_name = {found[0].metric.name: found for found in over_radii}
-    noise = {n: [at.noise for at in found if at.noise is not None] for n, found in by_name.items()}
+    by_name = {values[0].metric.name: values for values in over_radii}
+    noise = {n: [at.noise for at in v if at.noise is not None] for n, v in by_name.items()}
     return Measurement(
         radii=tuple(radii),
-        figures={n: torch.stack([at.values for at in found]) for n, found in by_name.items()},
+        figures={n: torch.stack([at.values for at in v]) for n, v in by_name.items()},
         precision=tuple(str(dtypes[r]).removeprefix("torch.") for r in radii),
         noise_floor=tuple(floors),
-        jvp_method=known.jvp_method,
-        no_forward_mode=known.no_forward_mode,
+        jvp_method=calibration.jvp_method,
+        no_forward_mode=calibration.no_forward_mode,
         kinds=work.kinds,
         directions=tuple(figures.directions),
         evaluations=work.evaluations,
-        routing_flips=tuple(figures.flips(r) for r in radii) if known.selects else None,
+        routing_flips=tuple(figures.flips(r) for r in radii) if calibration.selects else None,
         metric_noise={name: torch.stack(moved) for name, moved in noise.items() if moved},
-        metric_failures={m.name: tuple(at.failure for at in by_name[m.name]) for m in metrics},
+        metric_failures={
+            m.name: tuple(at.failure for at in by_name[m.name]) for m in work.setup.metrics
+        },
     )
 
 

@@ -181,10 +181,10 @@ class Measurement:
             radii: The same radii in that unit, in the same order.
         """
         scale = radii[-1] / self.radii[-1]
-        known = dict(zip(self.radii, radii, strict=True))
+        tested = dict(zip(self.radii, radii, strict=True))
 
         def converted(radius: float) -> float:
-            return known.get(radius, radius * scale)
+            return tested.get(radius, radius * scale)
 
         curvature, refinement = self.curvature_ratio, self.refinement
         return replace(

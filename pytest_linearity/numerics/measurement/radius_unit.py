@@ -7,7 +7,6 @@ from math import isfinite
 
 from pytest_linearity.errors import ConfigError
 
-ABSOLUTE = "absolute"
 RELATIVE = "relative"
 
 

@@ -25,7 +25,7 @@ class Journal(Protocol):
     def get(self, key: Mapping[str, Any]) -> Any:
         """What is kept under a key; None where there is nothing, or it is damaged."""
 
-    def put(self, key: Mapping[str, Any], found: Any) -> None:
+    def put(self, key: Mapping[str, Any], entry: Any) -> None:
         """Keep plain data and tensors under a key: plain data, too, that begins with its name.
 
         Raises:

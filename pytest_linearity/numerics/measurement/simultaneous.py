@@ -54,7 +54,7 @@ def measure_together(measurements: Sequence[Callable[[Engine], T]]) -> list[T | 
         ...     return lambda engine: measure_with(
         ...         Setup(model, batches, directions, torch.device("cpu"), engine=engine), [0.1]
         ...     )
-        >>> [found.radii for found in measure_together([of("full"), of("biases")])]
+        >>> [each.radii for each in measure_together([of("full"), of("biases")])]
         [(0.1,), (0.1,)]
     """
     if len(measurements) == 1 or _one_of_several_ranks():

@@ -25,9 +25,9 @@ def evaluate(
         then), in one line; None where there are.
     """
     # Copies: a function that writes into its arguments would falsify all other figures.
-    given = (change.clone(), predicted.clone(), baseline.clone())
+    copies = (change.clone(), predicted.clone(), baseline.clone())
     try:
-        figures = metric.function(*given)
+        figures = metric.function(*copies)
     except Exception as error:  # a user's function may raise anything
         return _none(change), f"{metric.name} raised {class_and_line(error)}"
     wrong = _wrong(figures, change.shape[:1])

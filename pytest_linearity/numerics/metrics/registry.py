@@ -93,9 +93,9 @@ def find_metric(name: str, source: MetricSource | None = None) -> Metric:
         >>> find_metric("kl").good
         'smaller'
     """
-    found = built_in(name)
-    if found is not None:
-        return found
+    metric = built_in(name)
+    if metric is not None:
+        return metric
     others = _by_name((source or installed_metrics)())
     if name in others:
         return others[name]
@@ -142,17 +142,17 @@ def choose(names: Iterable[str], source: MetricSource | None = None) -> tuple[Me
     return tuple(find_metric(name, source) for name in once)
 
 
-def metrics_among(found: Any, where: str) -> tuple[Metric, ...]:
+def metrics_among(value: Any, where: str) -> tuple[Metric, ...]:
     """What a hook or an entry point gives: a metric, or several.
 
     Args:
-        found: What it has given.
+        value: What it gives.
         where: What a message calls it.
 
     Raises:
-        ConfigError: If it has given anything else.
+        ConfigError: If it gives anything else.
     """
-    entries = list(found) if isinstance(found, (list, tuple)) else [found]
+    entries = list(value) if isinstance(value, (list, tuple)) else [value]
     for entry in entries:
         if not isinstance(entry, Metric):
             raise ConfigError(f"{where}: {shown(entry)} is not a pytest_linearity.Metric")
@@ -165,7 +165,7 @@ def installed_metrics() -> tuple[Metric, ...]:
     Raises:
         ConfigError: If an entry point cannot be loaded, or is no metric.
     """
-    found: list[Metric] = []
+    metrics: list[Metric] = []
     for entry in entry_points(group=GROUP):
         where = f"entry point {entry.name} = {entry.value} of {GROUP}"
         try:
@@ -173,15 +173,15 @@ def installed_metrics() -> tuple[Metric, ...]:
         except Exception as error:  # importing a package may raise anything
             kind = type(error).__name__
             raise ConfigError(f"{where}: cannot be loaded: {kind}: {one_line(error)}") from None
-        found += metrics_among(loaded, where)
-    return tuple(found)
+        metrics += metrics_among(loaded, where)
+    return tuple(metrics)
 
 
 def _by_name(metrics: Iterable[Metric]) -> Mapping[str, Metric]:
-    found: dict[str, Metric] = {}
+    by_name: dict[str, Metric] = {}
     for metric in metrics:
         if built_in(metric.name) is not None:
             raise ConfigError(f"metric {metric.name}: the name is that of a built-in metric")
-        if found.setdefault(metric.name, metric) != metric:
+        if by_name.setdefault(metric.name, metric) != metric:
             raise ConfigError(f"metric {metric.name}: two different metrics have this name")
-    return found
+    return by_name

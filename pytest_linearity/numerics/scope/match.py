@@ -139,14 +139,14 @@ class _Matcher:
         if blocks := self._structure.blocks:
             sizes[f"blocks:0-{len(blocks) - 1}"] = len(self._of_blocks(blocks))
         sizes.update((kind, len(ids)) for kind, ids in self._kinds.items())
-        there = [
+        available = [
             f"`{name}` ({size} tensor{'s' if size > 1 else ''})"
             for name, size in sizes.items()
             if size
         ]
-        if part.kind == "regex" and there:
-            there.append(f"names such as {list(self.tensors)[len(self.tensors) // 2]!r}")
-        return ", ".join(there) or "no parameters at all"
+        if part.kind == "regex" and available:
+            available.append(f"names such as {list(self.tensors)[len(self.tensors) // 2]!r}")
+        return ", ".join(available) or "no parameters at all"
 
 
 def _block_range(part: Term, count: int) -> slice:

@@ -23,9 +23,9 @@ class FakeCrew:
         self.others = list(others)
 
     def exchange(self, about: str, value: Any) -> list[Any]:
-        found = list(self.others)
-        found.insert(self.rank, unpack(pack(value)))
-        return found
+        values = list(self.others)
+        values.insert(self.rank, unpack(pack(value)))
+        return values
 
     def local_device(self, device: torch.device) -> torch.device:
         return device
@@ -42,13 +42,13 @@ class TestCrew:
         def fails() -> None:
             raise CheckpointError("x: it is broken")
 
-        told = {"failed": ("CheckpointError", "x: it is broken")}
+        failed = {"failed": ("CheckpointError", "x: it is broken")}
         with pytest.raises(CheckpointError, match=r"^rank 1 on b: x: it is broken$"):
-            on_all_ranks(FakeCrew(0, [told]), "loading", lambda: 1)
+            on_all_ranks(FakeCrew(0, [failed]), "loading", lambda: 1)
         with pytest.raises(CheckpointError, match=r"^x: it is broken$"):
             on_all_ranks(FakeCrew(1, [{"done": 1}]), "loading", fails)
         with pytest.raises(CheckpointError, match=r"^x: it is broken$"):
-            on_all_ranks(FakeCrew(0, [told]), "loading", fails)
+            on_all_ranks(FakeCrew(0, [failed]), "loading", fails)
 
     def test_the_first_of_several_faults_is_raised_everywhere(self) -> None:
         def fails() -> None:
@@ -58,17 +58,17 @@ class TestCrew:
             on_all_ranks(FakeCrew(1, [{"failed": ("CheckpointError", "x")}]), "loading", fails)
 
     def test_a_bug_of_another_rank_is_no_mistake_of_the_user(self) -> None:
-        told = {"failed": ("RuntimeError", "ValueError: no (a.py:1)")}
+        failed = {"failed": ("RuntimeError", "ValueError: no (a.py:1)")}
         with pytest.raises(RuntimeError, match=r"^rank 1 on b: ValueError: no \(a\.py:1\)$") as e:
-            on_all_ranks(FakeCrew(0, [told]), "measuring", lambda: 1)
+            on_all_ranks(FakeCrew(0, [failed]), "measuring", lambda: 1)
         assert not isinstance(e.value, LinearityError)
 
     def test_what_is_packed_is_unpacked_bit_by_bit_or_not_at_all(self) -> None:
         tensor = torch.tensor([0.1, float("nan"), -0.0], dtype=torch.float64)
         packed = pack({("a", 0.1, 3): tensor, "b": [None, 1, ("c",)]})
-        found = unpack(packed)
-        assert found[("a", 0.1, 3)].numpy().tobytes() == tensor.numpy().tobytes()
-        assert found["b"] == [None, 1, ("c",)]
+        unpacked = unpack(packed)
+        assert unpacked[("a", 0.1, 3)].numpy().tobytes() == tensor.numpy().tobytes()
+        assert unpacked["b"] == [None, 1, ("c",)]
         for damaged in (packed[:-1], packed[:40], b"", packed[:50] + b"x" + packed[51:]):
             with pytest.raises(ValueError, match="not those that were packed"):
                 unpack(damaged)

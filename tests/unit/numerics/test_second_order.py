@@ -152,8 +152,8 @@ def test_second_differences_are_exact_for_polynomials_up_to_degree_seven() -> No
     h, powers = 0.5, torch.arange(8, dtype=torch.float64)
     values = {step: (step**powers).sum().reshape(1, 1) for step in steps(h)}
     # f'' = 2 of Σ xⁿ at 0; Richardson's two steps remove h² and h⁴.
-    found = extrapolate_second(values, torch.ones(1, 1, dtype=torch.float64), h)
-    assert float(found) == pytest.approx(2.0, abs=1e-11)
+    second = extrapolate_second(values, torch.ones(1, 1, dtype=torch.float64), h)
+    assert float(second) == pytest.approx(2.0, abs=1e-11)
 
 
 def test_two_dual_evaluations_per_direction_and_no_more(
@@ -178,7 +178,7 @@ def test_refined_radius_is_that_of_the_closed_form(cubic: Cubic) -> None:
     directions = Directions(cubic, 4)
     limits = Limits(0.05, -1.0)
     radii = [0.001, 10.0]
-    found = measure(cubic, cubic, directions, radii, limits=limits, refined=True).refinement
+    refinement = measure(cubic, cubic, directions, radii, limits=limits, refined=True).refinement
     derivatives = closed_forms(cubic, directions)
 
     def mean_error(r: float) -> float:
@@ -188,11 +188,11 @@ def test_refined_radius_is_that_of_the_closed_form(cubic: Cubic) -> None:
             errors.append(float(error.norm() / (r * first + error).norm()))
         return sum(errors) / len(errors)
 
-    assert 0.001 < found.low < found.high < 10
-    assert found.high / found.low <= 1.05
-    assert mean_error(found.low) <= 0.05 < mean_error(found.high)
+    assert 0.001 < refinement.low < refinement.high < 10
+    assert refinement.high / refinement.low <= 1.05
+    assert mean_error(refinement.low) <= 0.05 < mean_error(refinement.high)
     # Halving log(10 / 0.001) until it is below log 1.05 takes eight steps.
-    assert len(found.evaluated) == math.ceil(math.log2(math.log(1e4) / math.log(1.05)))
+    assert len(refinement.evaluated) == math.ceil(math.log2(math.log(1e4) / math.log(1.05)))
 
 
 @pytest.mark.parametrize("limit", [1e-9, 0.999])

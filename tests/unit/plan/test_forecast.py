@@ -86,14 +86,14 @@ class TestCases:
     def test_second_derivatives_are_along_the_same_directions(
         self, precision: str, cases: Any
     ) -> None:
-        found = cases(second_order=True, precision=precision)
-        assert {case.directions for case in found} == {2}
+        ways = cases(second_order=True, precision=precision)
+        assert {case.directions for case in ways} == {2}
 
     def test_weights_are_read_to_check_to_calibrate_and_in_every_round(self, cases: Any) -> None:
         both = {"param_scopes": ("full", "attention"), "num_directions": {"min": 2, "max": 7}}
         assert [case.bytes_read for case in cases()] == [STORED * (1 + 3 + 1)]
-        found = [case.bytes_read for case in cases(padded=True, **both)]
-        assert found == [STORED * (1 + 1 + 2 * 3 + rounds) for rounds in (1, 3)]
+        bytes_read = [case.bytes_read for case in cases(padded=True, **both)]
+        assert bytes_read == [STORED * (1 + 1 + 2 * 3 + rounds) for rounds in (1, 3)]
 
     @pytest.mark.parametrize("peaks", [(3, 2, 1), (1, 3, 2), (1, 2, 3)])
     def test_the_peak_is_where_most_is_held(
@@ -152,16 +152,16 @@ class TestTrial:
         ],
     )
     def test_in_float32(self, costly: str, expected: int, subject: PlannedModel) -> None:
-        found = self.clock(costly, subject).calibration(torch.float32, tails=True)
-        assert found == pytest.approx(expected)
+        count = self.clock(costly, subject).calibration(torch.float32, tails=True)
+        assert count == pytest.approx(expected)
 
     @pytest.mark.parametrize(
         ("costly", "expected"),
         [("plain", 4), ("dual", 1), ("widening", 2 * (ALL_TOKENS + LAST_TOKENS))],
     )
     def test_in_float64(self, costly: str, expected: int, subject: PlannedModel) -> None:
-        found = self.clock(costly, subject).calibration(torch.float64, tails=False)
-        assert found == pytest.approx(expected)
+        count = self.clock(costly, subject).calibration(torch.float64, tails=False)
+        assert count == pytest.approx(expected)
 
     @pytest.mark.parametrize(
         ("costly", "expected"),
@@ -223,15 +223,15 @@ class TestWorkload:
         return workloads._workload(prompts, config(**keys), shares=shares, assumed=False)
 
     def test_what_all_share_is_no_part_of_a_batch(self) -> None:
-        found = self.made(self.ALIKE, batch_size=2)
-        assert found.prefix == 40
-        assert found.batches == (BatchSize(2, 1), BatchSize(1, 1))
-        assert found.tokens == 43
+        workload = self.made(self.ALIKE, batch_size=2)
+        assert workload.prefix == 40
+        assert workload.batches == (BatchSize(2, 1), BatchSize(1, 1))
+        assert workload.tokens == 43
 
     @pytest.mark.parametrize("how", [{"shares": False}, {"share_prefix": False}])
     def test_it_is_where_it_cannot_be_shared_or_must_not(self, how: dict[str, Any]) -> None:
-        found = self.made(self.ALIKE, **how)
-        assert (found.prefix, found.tokens) == (0, 3 * 41)
+        workload = self.made(self.ALIKE, **how)
+        assert (workload.prefix, workload.tokens) == (0, 3 * 41)
 
     def test_padding_is_seen(self) -> None:
         assert not self.made(self.ALIKE).padded
@@ -242,8 +242,8 @@ class TestWorkload:
         return workload_of(config(cutoff_len=48), place, **asked)
 
     def test_assumed_prompts_are_as_long_as_real_ones_at_most(self, tmp_path: Path) -> None:
-        found = self.assumed(tmp_path, prompts=3, tokens=100)
-        assert (found.prompts, found.tokens, found.prefix) == (3, 3 * 48, 0)
+        workload = self.assumed(tmp_path, prompts=3, tokens=100)
+        assert (workload.prompts, workload.tokens, workload.prefix) == (3, 3 * 48, 0)
         assert self.assumed(tmp_path, prompts=3, tokens=20).tokens == 60
         assert self.assumed(tmp_path).assumed
 

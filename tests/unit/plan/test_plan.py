@@ -30,8 +30,10 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def config(checkpoint: Path, **keys: object) -> Config:
-    given = {"prompts": PROMPTS, "num_directions": 3, "radii": (0.1, 1.0), "batch_size": 2}
-    return Config(model_name_or_path=str(checkpoint), **{"precision": "float32", **given, **keys})
+    defaults = {"prompts": PROMPTS, "num_directions": 3, "radii": (0.1, 1.0), "batch_size": 2}
+    return Config(
+        model_name_or_path=str(checkpoint), **{"precision": "float32", **defaults, **keys}
+    )
 
 
 @pytest.mark.parametrize(
@@ -54,14 +56,14 @@ def test_evaluations_are_those_of_the_run(checkpoint: Path, keys: dict[str, obje
 
 
 def test_the_checkpoint_is_known_by_its_headers(checkpoint: Path) -> None:
-    found = plan_of(config(checkpoint), timed=False)
+    planned = plan_of(config(checkpoint), timed=False)
     loaded = Analysis(config(checkpoint)).subject.checkpoint
-    assert found.at_hand
-    assert (found.parameters, found.dtype) == (loaded.parameters, "bfloat16")
-    assert found.stored_bytes == 2 * loaded.parameters
-    assert (found.prompts, found.assumed_prompts) == (3, False)
+    assert planned.at_hand
+    assert (planned.parameters, planned.dtype) == (loaded.parameters, "bfloat16")
+    assert planned.stored_bytes == 2 * loaded.parameters
+    assert (planned.prompts, planned.assumed_prompts) == (3, False)
     # Two prompts of up to 18 tokens, padded, and one of 33; all begin with <bos>.
-    assert found.tokens == 2 * 18 + 33
+    assert planned.tokens == 2 * 18 + 33
 
 
 def test_operations_have_a_closed_form(tmp_path: Path) -> None:
@@ -83,10 +85,10 @@ def test_operations_have_a_closed_form(tmp_path: Path) -> None:
     asked = Config(
         model_name_or_path=str(alone), num_directions=1, radii=(1.0,), precision="float32"
     )
-    found = plan_of(asked, prompts=8, tokens=40, timed=False)
-    (case,) = found.cases
-    assert not found.at_hand
-    assert found.assumed_prompts
+    planned = plan_of(asked, prompts=8, tokens=40, timed=False)
+    (case,) = planned.cases
+    assert not planned.at_hand
+    assert planned.assumed_prompts
     assert case.evaluations == 3
     tokens, prompts = 8 * 40, 8
     block = 4 * hidden * hidden + 3 * hidden * mlp
@@ -114,10 +116,10 @@ def test_rounds_of_directions_have_a_least_and_a_most(checkpoint: Path) -> None:
 
 
 def test_several_scopes_share_their_baselines(checkpoint: Path) -> None:
-    found = plan_of(config(checkpoint, param_scopes=("full", "attention")), timed=False)
-    assert list(found.scopes) == ["full", "attention"]
-    assert found.scopes["attention"] < found.scopes["full"]
-    assert found.cases[0].evaluations == 2 * (1 + 2 * 3 * 3)
+    planned = plan_of(config(checkpoint, param_scopes=("full", "attention")), timed=False)
+    assert list(planned.scopes) == ["full", "attention"]
+    assert planned.scopes["attention"] < planned.scopes["full"]
+    assert planned.cases[0].evaluations == 2 * (1 + 2 * 3 * 3)
 
 
 @pytest.mark.usefixtures("hurried")

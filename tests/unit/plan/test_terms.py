@@ -83,10 +83,10 @@ def flops(forward: Forward, scope: frozenset[str], stage: Stage, prefix: int) ->
 def test_operations(forward: Forward, full: frozenset[str], prefix: int) -> None:
     """Baseline, six steps, and for each JVP dx W and x δ; of few rows each step has x δ, too."""
     expected = 2 * ((TOKENS + prefix) * 11 * ALL_TOKENS + PROMPTS * (9 + 8) * LAST_TOKENS)
-    found = flops(forward, full, STAGE, prefix)
-    assert found == expected
+    operations = flops(forward, full, STAGE, prefix)
+    assert operations == expected
     workload = replace(WORKLOAD, prefix=prefix)
-    assert seconds("products", forward, full, workload=workload) == pytest.approx(found)
+    assert seconds("products", forward, full, workload=workload) == pytest.approx(operations)
 
 
 def test_operations_of_second_derivatives(forward: Forward, full: frozenset[str]) -> None:
@@ -167,8 +167,8 @@ def test_long_batches_take_longer(forward: Forward, full: frozenset[str]) -> Non
 )
 def test_each_rank_has_a_share_of_every_round(ranks: int, shares: list[int]) -> None:
     asked = config(num_directions={"min": 2, "max": 7})
-    found = stages_of(asked, torch.float32, 7, 1, ranks)
-    assert [stage.directions for stage in found] == shares
+    stages = stages_of(asked, torch.float32, 7, 1, ranks)
+    assert [stage.directions for stage in stages] == shares
 
 
 def test_fixed_directions_are_in_the_first_round_alone() -> None:
@@ -204,11 +204,11 @@ class TestMemory:
 
     def test_slices_have_a_largest_size(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """However large the matrix, and all threads' together however many there are."""
-        found = []
+        sizes = []
         for threads in (1, 8, 16, 64):
             monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
-            found.append(slices(torch.float32, CPU, 10**9) / (3 * 4 << 20))
-        assert found == [1, 8, 8, 8]
+            sizes.append(slices(torch.float32, CPU, 10**9) / (3 * 4 << 20))
+        assert sizes == [1, 8, 8, 8]
         # In float64 they have half as many entries, each of 28 bytes for a thread.
         assert slices(torch.float64, torch.device("cuda"), 10**9) == (3 * 8 + 4) << 21
 
@@ -226,9 +226,9 @@ class TestMemory:
     def test_derivatives_and_slices_come_on_top(self, model: nn.Module, forward: Forward) -> None:
         """Of all batches, while the evaluations under way are those of a round."""
         holding = holding_of(model, BatchSize(2, 40))
-        found = peak_of(STAGE, forward, holding, WORKLOAD, CPU, 1000)
+        peak = peak_of(STAGE, forward, holding, WORKLOAD, CPU, 1000)
         larger = peak_of(STAGE, forward, holding, WORKLOAD, CPU, 2000)
-        assert larger - found == slices(torch.float32, CPU, 2000) - slices(torch.float32, CPU, 1000)
+        assert larger - peak == slices(torch.float32, CPU, 2000) - slices(torch.float32, CPU, 1000)
 
     def test_it_grows_with_tokens_and_width(self, model: nn.Module, forward: Forward) -> None:
         base = slices(torch.float32, CPU, 1000) + 2 * PROMPTS * VOCABULARY * 4
@@ -249,8 +249,8 @@ class TestMemory:
         holding = Holding(BatchSize(2, 40), [plain], [dual])
         held = 7 * 1_000_000 + 2 * 2_000_000 + 9 * 80 * HIDDEN * 4
         expected = held * TOKENS / 80 + 700_000 + 2 * PROMPTS * VOCABULARY * 4
-        found = peak_of(STAGE, forward, holding, WORKLOAD, CPU, 1000)
-        assert found == pytest.approx(expected + slices(torch.float32, CPU, 1000), rel=1e-6)
+        peak = peak_of(STAGE, forward, holding, WORKLOAD, CPU, 1000)
+        assert peak == pytest.approx(expected + slices(torch.float32, CPU, 1000), rel=1e-6)
 
     def test_logits_are_there_twice(self, model: nn.Module) -> None:
         """Where the vocabulary is wide, nothing else counts."""
@@ -263,7 +263,7 @@ class TestMemory:
         )
         wide = skeleton(declared, trust_remote_code=False)
         workload = replace(WORKLOAD, batches=(BatchSize(2, 2),))
-        found = peak_of(STAGE, follow(wide), holding_of(wide, BatchSize(2, 2)), workload, CPU, 1000)
+        peak = peak_of(STAGE, follow(wide), holding_of(wide, BatchSize(2, 2)), workload, CPU, 1000)
         logits = 2 * 40_000 * 4
         expected = 2 * logits * (1 + 2 * 3 + 2) + 2 * logits + slices(torch.float32, CPU, 1000)
-        assert found == expected
+        assert peak == expected

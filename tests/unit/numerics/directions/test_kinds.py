@@ -108,8 +108,8 @@ def test_gaussian_values_are_pinned(model: nn.ParameterDict) -> None:
         ),
         ("wide", 0, ([0, 2], [5, 39_999]), [-3.294348e-3, 1.940919e-3]),
     ):
-        found = directions.tensor(k, name)[places]
-        torch.testing.assert_close(found, torch.tensor(expected), rtol=1e-5, atol=0)
+        entries = directions.tensor(k, name)[places]
+        torch.testing.assert_close(entries, torch.tensor(expected), rtol=1e-5, atol=0)
     assert float(directions.tensor(1, "scalar")) == pytest.approx(2.00021e-4, rel=1e-5)
 
 
@@ -151,8 +151,8 @@ def test_filterwise_gives_every_row_its_share(model: nn.ParameterDict) -> None:
         rows, drawn = matrix.reshape(-1, matrix.shape[-1]), gaussian.tensor(1, name).double()
         drawn = drawn.reshape(rows.shape)
         expected = drawn / drawn.norm(dim=1, keepdim=True) * rows.norm(dim=1, keepdim=True)
-        found = directions.tensor(1, name).double().reshape(rows.shape)
-        torch.testing.assert_close(found, expected / everything, rtol=1e-4, atol=1e-9)
+        direction = directions.tensor(1, name).double().reshape(rows.shape)
+        torch.testing.assert_close(direction, expected / everything, rtol=1e-4, atol=1e-9)
 
 
 def test_filterwise_leaves_biases_and_norms_alone(model: nn.ParameterDict) -> None:

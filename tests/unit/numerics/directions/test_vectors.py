@@ -53,8 +53,8 @@ class TestUpdate:
         norm = length(expected)
         assert directions.count == 1
         for name, tensor in expected.items():
-            found = directions.tensor(0, name).double()
-            torch.testing.assert_close(found, tensor / norm, rtol=1e-6, atol=1e-9)
+            direction = directions.tensor(0, name).double()
+            torch.testing.assert_close(direction, tensor / norm, rtol=1e-6, atol=1e-9)
         (kind,) = directions.describe()["directions"]["kinds"]
         assert kind["norm"] == pytest.approx(norm, rel=1e-12)
 
@@ -68,8 +68,8 @@ class TestUpdate:
         files = (tiny_checkpoint, base_checkpoint)
         tuned, base = (load_file(path / "model.safetensors") for path in files)
         for name in directions.names:
-            there = tuned[name] + radius * directions.tensor(0, name)
-            torch.testing.assert_close(there, base[name], rtol=1e-5, atol=1e-6)
+            moved = tuned[name] + radius * directions.tensor(0, name)
+            torch.testing.assert_close(moved, base[name], rtol=1e-5, atol=1e-6)
 
     def test_shards_pickles_and_other_dtypes(self, tmp_path: Path, tiny_checkpoint: Path) -> None:
         """The same base in other files is the same base; in bfloat16 it is a rounded one."""
@@ -80,17 +80,17 @@ class TestUpdate:
         shutil.copy(tmp_path / "shards" / "config.json", tmp_path / "pickle")
         torch.save(model.state_dict(), tmp_path / "pickle" / "pytorch_model.bin")
         llama(seed=3, dtype=torch.bfloat16).save_pretrained(tmp_path / "narrow")
-        found = {}
+        parts = {}
         for name in ("shards", "pickle", "narrow"):
             directions = directions_of(
                 tiny_checkpoint,
                 directions="update",
                 base_model_name_or_path=str(tmp_path / name),
             )
-            found[name] = directions.tensor(0, directions.names[0])
-        assert torch.equal(found["shards"], found["pickle"])
-        assert not torch.equal(found["shards"], found["narrow"])
-        torch.testing.assert_close(found["shards"], found["narrow"], rtol=0, atol=1e-3)
+            parts[name] = directions.tensor(0, directions.names[0])
+        assert torch.equal(parts["shards"], parts["pickle"])
+        assert not torch.equal(parts["shards"], parts["narrow"])
+        torch.testing.assert_close(parts["shards"], parts["narrow"], rtol=0, atol=1e-3)
 
     def test_ties(self) -> None:
         """A base may tie what the checkpoint does not; the other way round it must agree."""
@@ -99,8 +99,8 @@ class TestUpdate:
         state = dict(untied.named_parameters())
         embedding = tied.get_parameter("model.embed_tokens.weight")
         expected = state["lm_head.weight"] - embedding
-        found = away.tensor(0, "lm_head.weight")
-        torch.testing.assert_close(found / found.norm(), expected / expected.norm())
+        direction = away.tensor(0, "lm_head.weight")
+        torch.testing.assert_close(direction / direction.norm(), expected / expected.norm())
         with pytest.raises(
             ConfigError,
             match=r"^base_model_name_or_path: model.embed_tokens.weight and lm_head.weight differ "
@@ -124,8 +124,8 @@ class TestUpdate:
         def digest(model: nn.Module, base: nn.Module, scope: str = "full") -> str:
             vector = Update(model, base, "b")
             made = Directions(model, scope=scope, kinds=["update"], vectors={"update": vector})
-            found: str = made.describe()["directions"]["kinds"][0]["digest"]
-            return found
+            value: str = made.describe()["directions"]["kinds"][0]["digest"]
+            return value
 
         assert digest(one, base) == digest(two, base) != digest(one, other)
         assert digest(one, base, "mlp") != digest(one, base)
@@ -144,8 +144,8 @@ class TestGradient:
         expected = {name: p.grad for name, p in model.named_parameters()}
         norm = length(expected)
         for name in directions.names:
-            found = directions.tensor(0, name).double()
-            torch.testing.assert_close(found, expected[name] / norm, rtol=1e-3, atol=1e-6)
+            direction = directions.tensor(0, name).double()
+            torch.testing.assert_close(direction, expected[name] / norm, rtol=1e-3, atol=1e-6)
         (kind,) = directions.describe()["directions"]["kinds"]
         assert kind["norm"] == pytest.approx(norm, rel=1e-4)
         assert kind["loss"] == pytest.approx(loss.item(), rel=1e-5)
@@ -159,13 +159,13 @@ class TestGradient:
 
     def test_of_tied_weights_has_both_parts(self) -> None:
         model = llama(tie=True, seed=4)
-        found = loss_gradient(model, [[1, 50, 60, 70]], ["model.embed_tokens.weight"], CPU)
+        gradient = loss_gradient(model, [[1, 50, 60, 70]], ["model.embed_tokens.weight"], CPU)
         wide = copy.deepcopy(model).double()
         ids = torch.tensor([[1, 50, 60, 70]])
         wide(ids, labels=ids).loss.backward()
         expected = wide.get_parameter("model.embed_tokens.weight").grad
         torch.testing.assert_close(
-            found.tensors["model.embed_tokens.weight"].double(), expected, rtol=1e-3, atol=1e-6
+            gradient.tensors["model.embed_tokens.weight"].double(), expected, rtol=1e-3, atol=1e-6
         )
 
     @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
@@ -173,27 +173,27 @@ class TestGradient:
         model = llama(seed=4, dtype=dtype)
         model.lm_head.weight.requires_grad_(False)
         before = {n: t.clone() for n, t in [*model.named_parameters(), *model.named_buffers()]}
-        wanted = {name: p.requires_grad for name, p in model.named_parameters()}
+        flags = {name: p.requires_grad for name, p in model.named_parameters()}
         with torch.no_grad():
-            found = loss_gradient(model, [[1, 50, 60]], list(wanted), CPU)
+            gradient = loss_gradient(model, [[1, 50, 60]], list(flags), CPU)
             assert not torch.is_grad_enabled()
         wide = torch.float64 if dtype == torch.float64 else torch.float32
-        assert {tensor.dtype for tensor in found.tensors.values()} == {wide}
+        assert {tensor.dtype for tensor in gradient.tensors.values()} == {wide}
         for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
             assert torch.equal(tensor, before[name])
             assert tensor.dtype == before[name].dtype
         for name, parameter in model.named_parameters():
             assert parameter.grad is None
-            assert parameter.requires_grad is wanted[name]
+            assert parameter.requires_grad is flags[name]
 
     def test_of_bfloat16_weights_is_not_rounded_to_them(self) -> None:
         narrow = llama(seed=4, dtype=torch.bfloat16)
         wide = copy.deepcopy(narrow).float()
         name = "model.layers.0.mlp.up_proj.weight"
-        found = loss_gradient(narrow, [[1, 50, 60, 70]], [name], CPU).tensors[name]
+        gradient = loss_gradient(narrow, [[1, 50, 60, 70]], [name], CPU).tensors[name]
         ids = torch.tensor([[1, 50, 60, 70]])
         wide(ids, labels=ids).loss.backward()
-        torch.testing.assert_close(found, wide.get_parameter(name).grad, rtol=1e-3, atol=1e-7)
+        torch.testing.assert_close(gradient, wide.get_parameter(name).grad, rtol=1e-3, atol=1e-7)
 
     def test_out_of_memory_names_the_remedy(self, monkeypatch: pytest.MonkeyPatch) -> None:
         def fails(*_: Any, **__: Any) -> None:
@@ -267,9 +267,9 @@ class TestFile:
         name = "model.norm.weight"
         directions = made("norms", **{n: t.to(dtype) for n, t in tensors.items()})
         expected = {n: tensors[n].to(dtype) for n in directions.names}
-        found = directions.tensor(0, name).double()
+        direction = directions.tensor(0, name).double()
         torch.testing.assert_close(
-            found, expected[name].double() / length(expected), atol=1e-6, rtol=0
+            direction, expected[name].double() / length(expected), atol=1e-6, rtol=0
         )
 
     def test_relative_paths_and_a_minus(

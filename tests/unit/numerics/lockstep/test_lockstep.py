@@ -46,10 +46,10 @@ class Deep(nn.Module):
 def outputs(
     model: nn.Module, scope: str, evaluations: list[Evaluation], **more: bool
 ) -> dict[Evaluation, Tensor]:
-    found: dict[Evaluation, Tensor] = {}
+    logits: dict[Evaluation, Tensor] = {}
     engine = Lockstep(model, [model], Directions(model, 2, scope=scope), EXACT, **more)
-    engine.run(evaluations, found.__setitem__)
-    return found
+    engine.run(evaluations, logits.__setitem__)
+    return logits
 
 
 ALL = [Evaluation(0), *(Evaluation(0, k, s) for k in range(2) for s in (None, 0.1, 1.0))]
@@ -115,29 +115,29 @@ def test_slices_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     model = nn.Sequential(nn.Linear(50, 700), nn.Tanh(), nn.Linear(700, 30))
     x = torch.randn(3, 50)
     whole = Lockstep(model, [lambda: model(x)], Directions(model, 2), EXACT)
-    found: list[dict[Evaluation, Tensor]] = [{}, {}]
-    whole.run(ALL, found[0].__setitem__)
+    logits: list[dict[Evaluation, Tensor]] = [{}, {}]
+    whole.run(ALL, logits[0].__setitem__)
     monkeypatch.setattr(workers, "_SLICE_BYTES", 8000)
     monkeypatch.setattr(workers, "_LEAST_DRAWN", 1000)
-    whole.run(ALL, found[1].__setitem__)
+    whole.run(ALL, logits[1].__setitem__)
     for evaluation in ALL:
         # Other shapes of the same products: rounding of float64.
-        torch.testing.assert_close(found[0][evaluation], found[1][evaluation], rtol=0, atol=1e-13)
+        torch.testing.assert_close(logits[0][evaluation], logits[1][evaluation], rtol=0, atol=1e-13)
 
 
 def test_formed_and_stacked_products_agree(monkeypatch: pytest.MonkeyPatch) -> None:
     model = Deep()
 
     def values() -> list[Tensor]:
-        found: list[Tensor] = []
+        results: list[Tensor] = []
 
         def finished(evaluation: Evaluation, logits: Tensor) -> None:
             primal, tangent = unpack_dual(logits)
             assert (tangent is None) == (not evaluation.is_jvp)
-            found.append(primal if tangent is None else tangent)
+            results.append(primal if tangent is None else tangent)
 
         Lockstep(model, [model], Directions(model, 2), EXACT).run(ALL, finished)
-        return found
+        return results
 
     stacked = values()
     monkeypatch.setattr(products, "FEW_ROWS", 0)
@@ -201,16 +201,16 @@ def test_an_output_is_let_go_of_as_soon_as_its_evaluation_has_used_it(
 def test_several_batches_advance_together() -> None:
     model = Deep()
     directions = Directions(model, 1)
-    found: dict[Evaluation, Tensor] = {}
+    logits: dict[Evaluation, Tensor] = {}
     x = [torch.ones(2, 6), torch.zeros(1, 6)]
     runs: list[Callable[[], Tensor]] = [lambda i=i: model.blocks[0](x[i]) for i in range(2)]
     evaluations = [Evaluation(b, *rest) for b in range(2) for rest in ((), (0, None), (0, 0.5))]
-    Lockstep(model, runs, directions, EXACT).run(evaluations, found.__setitem__)
+    Lockstep(model, runs, directions, EXACT).run(evaluations, logits.__setitem__)
     weight, bias = (model.blocks[0].get_parameter(n).detach().double() for n in ("weight", "bias"))
     dw, db = (directions.tensor(0, f"blocks.0.{n}").double() for n in ("weight", "bias"))
     for b in range(2):
         moved = x[b].double() @ (weight + 0.5 * dw).T + bias + 0.5 * db
-        torch.testing.assert_close(found[Evaluation(b, 0, 0.5)], moved, rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(logits[Evaluation(b, 0, 0.5)], moved, rtol=1e-12, atol=1e-12)
 
 
 def test_parameters_are_not_to_be_read_from_elsewhere() -> None:
@@ -290,8 +290,8 @@ class Attending(nn.Module):
 @pytest.mark.parametrize("peek", [False, True])
 def test_the_tail_is_what_only_last_tokens_can_reach(peek: bool) -> None:
     model = Attending(peek)
-    known = calibrate(model, _Run(model), Directions(model, 1), 0.1, torch.device("cpu"))
-    names = {site.name for site in known.tail}
+    calibration = calibrate(model, _Run(model), Directions(model, 1), 0.1, torch.device("cpu"))
+    names = {site.name for site in calibration.tail}
     assert names == (set() if peek else {"layers.1.weight", "layers.2.weight"})
 
 
@@ -309,10 +309,10 @@ def test_leaving_rows_out_changes_no_figure() -> None:
 def test_a_row_left_out_by_mistake_is_never_a_wrong_figure() -> None:
     model = Attending()
     sites = frozenset([Site("layers.0.weight", 0, 0)])
-    found: dict[Evaluation, Tensor] = {}
+    results: dict[Evaluation, Tensor] = {}
     tails = {0: Tail(model.needed, sites)}
-    Lockstep(model, [model], Directions(model, 2), EXACT, tails=tails).run(ALL, found.__setitem__)
-    assert all(logits.isnan().all() for logits in found.values())
+    Lockstep(model, [model], Directions(model, 2), EXACT, tails=tails).run(ALL, results.__setitem__)
+    assert all(logits.isnan().all() for logits in results.values())
 
 
 def test_prompts_unlike_the_calibration_fall_back_to_all_rows() -> None:

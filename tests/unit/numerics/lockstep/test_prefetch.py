@@ -249,14 +249,14 @@ def maps(*, scarce: bool) -> FileMaps:
 
 
 def test_mapped_rows_are_read_before_and_given_back_after_their_use() -> None:
-    told: list[tuple[str, int, int]] = []
+    calls: list[tuple[str, int, int]] = []
 
     class Maps:
         def read(self, stored: Tensor) -> None:
-            told.append(("read", stored.data_ptr(), stored.nbytes))
+            calls.append(("read", stored.data_ptr(), stored.nbytes))
 
         def let_go(self, stored: Tensor) -> None:
-            told.append(("let go", stored.data_ptr(), stored.nbytes))
+            calls.append(("let go", stored.data_ptr(), stored.nbytes))
 
     source = Mapped(read, Maps(), [STORED])  # type: ignore[arg-type]
     begun = source.begin(rows_at(1))
@@ -264,7 +264,7 @@ def test_mapped_rows_are_read_before_and_given_back_after_their_use() -> None:
     source.used(rows_at(1))
     source.close()
     whole, part = STORED.data_ptr(), read(rows_at(1)).data_ptr()
-    assert told == [
+    assert calls == [
         ("read", part, 16 * 4096),
         ("let go", part, 16 * 4096),
         ("let go", whole, STORED.nbytes),
@@ -283,13 +283,13 @@ def test_files_are_told_from_other_memory(mapped_tensor: Tensor) -> None:
 
 def resident(address: int) -> int:
     """Kilobytes of the mapping at an address that are in memory."""
-    size, wanted = 0, False
+    size, inside = 0, False
     for line in Path("/proc/self/smaps").read_text().splitlines():
         head = line.split()[0]
         if "-" in head and not head.endswith(":"):
             start, stop = (int(part, 16) for part in head.split("-"))
-            wanted = start <= address < stop
-        elif wanted and head == "Rss:":
+            inside = start <= address < stop
+        elif inside and head == "Rss:":
             size = int(line.split()[1])
     return size
 

@@ -33,12 +33,12 @@ class Layers(nn.Module):
 def outputs(
     model: Layers, evaluations: list[Evaluation], *, share_trunk: bool = True
 ) -> dict[Evaluation, Tensor]:
-    found: dict[Evaluation, Tensor] = {}
+    logits: dict[Evaluation, Tensor] = {}
     directions = Directions(model, 2, scope="regex:second")
     Lockstep(model, [model], directions, EXACT, share_trunk=share_trunk).run(
-        evaluations, found.__setitem__
+        evaluations, logits.__setitem__
     )
-    return found
+    return logits
 
 
 @pytest.mark.parametrize("used", [True, False])

@@ -53,32 +53,32 @@ def test_every_task_is_done_once_several_at_a_time(threads: int) -> None:
 def test_each_has_one_processor_and_nobody_else_has_less(threads: int) -> None:
     """Otherwise every one of them would bring a team of threads to each of its products."""
     pools._pool.cache_clear()
-    found: list[int] = []
+    counts: list[int] = []
 
     def task(bench: Bench) -> None:
-        found.append(torch.get_num_threads())
+        counts.append(torch.get_num_threads())
         assert not torch.is_grad_enabled()
 
     Workers(CPU, torch.float32).run([task] * 20, LARGE)
-    assert found == [1] * 20
+    assert counts == [1] * 20
     assert torch.get_num_threads() == threads
-    other = threading.Thread(target=lambda: found.append(torch.get_num_threads()))
+    other = threading.Thread(target=lambda: counts.append(torch.get_num_threads()))
     other.start()
     other.join()
-    assert found[-1] == threads
+    assert counts[-1] == threads
 
 
 @pytest.mark.parametrize("case", ["small", "cuda", "one"])
 def test_where_nothing_is_won_the_caller_does_it(case: str, threads: int) -> None:
-    found: list[int] = []
+    idents: list[int] = []
     if case == "one":
         torch.set_num_threads(1)
     device = torch.device("cuda") if case == "cuda" else CPU
     load = replace(LARGE, entries=1000) if case == "small" else LARGE
     Workers(device, torch.float32).run(
-        [lambda bench: found.append(threading.get_ident())] * 3, load
+        [lambda bench: idents.append(threading.get_ident())] * 3, load
     )
-    assert found == [threading.get_ident()] * 3
+    assert idents == [threading.get_ident()] * 3
 
 
 @pytest.mark.parametrize("where", ["task", "iterator"])
@@ -221,11 +221,11 @@ def test_the_load_is_what_there_is_to_do(
     rows: int, tasks: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A baseline, and for each of two directions a JVP, which has two rows for one, and a step."""
-    found: list[Load] = []
+    loads: list[Load] = []
     run = Workers.run
 
     def noted(self: Workers, what: Iterator[Task], load: Load) -> None:
-        found.append(load)
+        loads.append(load)
         run(self, what, load)
 
     monkeypatch.setattr(Workers, "run", noted)
@@ -241,7 +241,7 @@ def test_the_load_is_what_there_is_to_do(
         share_trunk=False,
     ).run([Evaluation(0, *point) for point in points], lambda evaluation, output: None)
     both = rows * (1 + 2 * (2 + 1))
-    assert found == [Load(700 * 600, both, 0, tasks), Load(600 * 500, both, 2, tasks)]
+    assert loads == [Load(700 * 600, both, 0, tasks), Load(600 * 500, both, 2, tasks)]
 
 
 def _expected(

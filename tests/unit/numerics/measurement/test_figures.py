@@ -37,19 +37,19 @@ def random() -> Tensor:
 @pytest.fixture
 def store() -> PairStore:
     """Two batches of three prompts, two directions, two radii."""
-    found = empty()
-    found.directions = [0, 1]
+    figures = empty()
+    figures.directions = [0, 1]
     for batch in (0, 1):
         baseline = random()
         for k in (0, 1):
-            found.derivatives[batch, k] = random()
-            found.second_derivatives[batch, k] = random()
+            figures.derivatives[batch, k] = random()
+            figures.second_derivatives[batch, k] = random()
             for place, radius in enumerate(RADII):
                 evaluation = Evaluation(batch, k, radius)
-                change = radius * (found.derivatives[batch, k] + 0.1 * radius * random())
-                found.add(evaluation, change, baseline)
-                found.add_flips(evaluation, 1 + batch + 2 * k + 4 * place)
-    return found
+                change = radius * (figures.derivatives[batch, k] + 0.1 * radius * random())
+                figures.add(evaluation, change, baseline)
+                figures.add_flips(evaluation, 1 + batch + 2 * k + 4 * place)
+    return figures
 
 
 def assert_same(one: PairStore, other: PairStore) -> None:

@@ -35,15 +35,15 @@ def test_each_kind_has_its_closed_form() -> None:
         model, 2, kinds=["rademacher", "mine", "-mine"], vectors={"mine": vector}
     )
     radius = 0.7
-    found = measure(model, model, directions, [radius], "float64")
-    assert found.kinds == ("rademacher", "rademacher", "mine", "-mine")
+    measured = measure(model, model, directions, [radius], "float64")
+    assert measured.kinds == ("rademacher", "rademacher", "mine", "-mine")
     for k in range(4):
         delta = directions.tensor(k, "w").double()
         slope = 2 * (model.w @ model.b) * (model.b @ delta)
         bend = (model.b @ delta) ** 2
         true = torch.stack([radius * (model.a @ delta), radius * slope + radius**2 * bend])
         expected = float((radius**2 * bend / true.norm()).detach())
-        assert float(found.relative_error[0, k, 0]) == pytest.approx(expected, rel=1e-6)
+        assert float(measured.relative_error[0, k, 0]) == pytest.approx(expected, rel=1e-6)
 
 
 class TestRoundingOfOneKind:
@@ -70,9 +70,9 @@ class TestRoundingOfOneKind:
     def test_in_the_cache(self) -> None:
         from pytest_linearity.run.store.cache import _decides
 
-        found = self.run(10.0)
-        errors = found.relative_error[0].mean(dim=-1)
-        findings = Findings(found, {}, {}, {}, {})
+        measured = self.run(10.0)
+        errors = measured.relative_error[0].mean(dim=-1)
+        findings = Findings(measured, {}, {}, {}, {})
         for limit, decided in ((9.0, True), *((float(error), False) for error in errors)):
             config = Config(
                 model_name_or_path="m", radii=[3.0], relerr_threshold=limit, cos_threshold=-1

@@ -34,13 +34,13 @@ def test_what_is_measured_in_radii_is_converted() -> None:
         second_order=True,
     )
     bracket = Refinement(0.5, 0.75, (1.0, 0.75))
-    found = replace(measured, refinement=bracket).in_unit([0.1, 0.4])
-    assert found.radii == (0.1, 0.4)
+    converted = replace(measured, refinement=bracket).in_unit([0.1, 0.4])
+    assert converted.radii == (0.1, 0.4)
     assert measured.curvature_ratio is not None
-    assert found.curvature_ratio is not None
+    assert converted.curvature_ratio is not None
     # κr is a number without unit.
-    torch.testing.assert_close(found.curvature_ratio * 0.4, measured.curvature_ratio * 2.0)
-    assert found.refinement is not None
-    assert found.refinement.low == 0.1  # exactly the tested radius
-    assert found.refinement.high == pytest.approx(0.15)
-    assert found.refinement.evaluated == pytest.approx((0.2, 0.15))
+    torch.testing.assert_close(converted.curvature_ratio * 0.4, measured.curvature_ratio * 2.0)
+    assert converted.refinement is not None
+    assert converted.refinement.low == 0.1  # exactly the tested radius
+    assert converted.refinement.high == pytest.approx(0.15)
+    assert converted.refinement.evaluated == pytest.approx((0.2, 0.15))

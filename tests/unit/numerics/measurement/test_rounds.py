@@ -37,14 +37,14 @@ class TestMeasure:
             seen.append(so_far.directions)
             return len(so_far.directions) >= 6
 
-        found = self.found(rounds=[[0, 1, 6, 7], [2, 8], [3, 9], [4, 10]], enough=enough)
+        measured = self.found(rounds=[[0, 1, 6, 7], [2, 8], [3, 9], [4, 10]], enough=enough)
         assert seen == [(0, 1, 6, 7), (0, 1, 2, 6, 7, 8)]
-        assert found.directions == seen[-1]
-        assert found.kinds == ("gaussian",) * 3 + ("rademacher",) * 3
+        assert measured.directions == seen[-1]
+        assert measured.kinds == ("gaussian",) * 3 + ("rademacher",) * 3
         whole = self.found()
-        rows = list(found.directions)
+        rows = list(measured.directions)
         torch.testing.assert_close(
-            found.relative_error, whole.relative_error[:, rows], rtol=1e-4, atol=0
+            measured.relative_error, whole.relative_error[:, rows], rtol=1e-4, atol=0
         )
 
     def test_nobody_is_asked_after_the_last_round(self) -> None:
@@ -54,7 +54,7 @@ class TestMeasure:
         assert self.found(rounds=[list(range(12))], enough=enough).directions == tuple(range(12))
 
     def test_progress_grows_over_the_rounds(self) -> None:
-        told: list[float] = []
-        self.found(rounds=[[0, 1], [2]], progress=lambda done, all_: told.append(done / all_))
-        assert told == sorted(told)
-        assert told[-1] == 1
+        shares: list[float] = []
+        self.found(rounds=[[0, 1], [2]], progress=lambda done, all_: shares.append(done / all_))
+        assert shares == sorted(shares)
+        assert shares[-1] == 1

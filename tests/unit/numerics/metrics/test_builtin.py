@@ -17,8 +17,8 @@ NAMES = ("kl", "top1_agreement", "symmetric_relative_error", "top_2_relative_err
 
 
 def figure(name: str, change: Vector, predicted: Vector, baseline: Vector) -> float:
-    given = (torch.tensor([v], dtype=torch.float64) for v in (change, predicted, baseline))
-    values = find_metric(name).function(*given)
+    logits = (torch.tensor([v], dtype=torch.float64) for v in (change, predicted, baseline))
+    values = find_metric(name).function(*logits)
     assert values.shape == (1,)
     assert values.dtype == torch.float64
     return float(values)
@@ -60,17 +60,17 @@ def test_is_what_its_definition_says(name: str, size: int) -> None:
     random = torch.Generator().manual_seed(size)
     for scale in (0.1, 1.0, 5.0):
         draws = torch.randn(3, size, dtype=torch.float64, generator=random) * scale
-        given = draws.tolist()
-        assert figure(name, *given) == pytest.approx(plain(name, *given), rel=1e-11, abs=1e-14)
+        rows = draws.tolist()
+        assert figure(name, *rows) == pytest.approx(plain(name, *rows), rel=1e-11, abs=1e-14)
 
 
 def test_kl_by_hand() -> None:
     """p = (3/4, 1/4) against q = (1/2, 1/2): ¾ ln(3/2) + ¼ ln(1/2)."""
-    found = figure("kl", [math.log(3.0), 0.0], [0.0, 0.0], [0.0, 0.0])
-    assert found == pytest.approx(0.75 * math.log(1.5) + 0.25 * math.log(0.5), rel=1e-14)
+    kl = figure("kl", [math.log(3.0), 0.0], [0.0, 0.0], [0.0, 0.0])
+    assert kl == pytest.approx(0.75 * math.log(1.5) + 0.25 * math.log(0.5), rel=1e-14)
     other = figure("kl", [0.0, 0.0], [math.log(3.0), 0.0], [0.0, 0.0])
     assert other == pytest.approx(0.5 * math.log(2 / 3) + 0.5 * math.log(2.0), rel=1e-14)
-    assert found != pytest.approx(other, rel=0.05)  # the true distribution comes first
+    assert kl != pytest.approx(other, rel=0.05)  # the true distribution comes first
 
 
 def test_kl_does_not_see_what_softmax_does_not_see() -> None:
@@ -117,19 +117,19 @@ def test_neither_moves() -> None:
 
 
 def test_only_the_prediction_moves() -> None:
-    given = [0.0, 0.0], [1.0, 0.0], [0.0, 0.5]
+    rows = [0.0, 0.0], [1.0, 0.0], [0.0, 0.5]
     assert math.isinf(figure("top_1_relative_error", [0.0, 0.0], [0.0, 1.0], [0.0, 0.5]))
-    assert figure("kl", *given) == pytest.approx(plain_kl([0.0, 0.5], [1.0, 0.5]))
-    assert figure("top1_agreement", *given) == 0.0
+    assert figure("kl", *rows) == pytest.approx(plain_kl([0.0, 0.5], [1.0, 0.5]))
+    assert figure("top1_agreement", *rows) == 0.0
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("which", [0, 1])
 def test_what_is_not_finite_is_marked(bad: float, name: str, which: int) -> None:
-    given = [[1.0, 0.5], [0.5, 0.5], [0.2, 0.1]]
-    given[which][0] = bad
-    assert not math.isfinite(figure(name, *given))
+    rows = [[1.0, 0.5], [0.5, 0.5], [0.2, 0.1]]
+    rows[which][0] = bad
+    assert not math.isfinite(figure(name, *rows))
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])

@@ -95,14 +95,14 @@ def top3(change: Tensor, predicted: Tensor, baseline: Tensor) -> float:
 
 @pytest.mark.parametrize("precision", ["float64", "auto"])
 def test_are_those_of_brute_force(precision: str, truth: Truth) -> None:
-    found = measured(BUILT_IN, precision=precision)
+    measurement = measured(BUILT_IN, precision=precision)
     close = {"rtol": 1e-9, "atol": 1e-13} if precision == "float64" else {"rtol": 2e-2}
     for metric, figure in zip(BUILT_IN, (kl, agreement, symmetric, top3), strict=True):
-        values = found.metrics[metric.name]
+        values = measurement.metrics[metric.name]
         assert values.shape == (3, 3, 5)
         torch.testing.assert_close(values, expected(truth, figure), **{"atol": 1e-6, **close})
     # The radii reach from agreement everywhere to hardly any.
-    share = found.metrics["top1_agreement"].mean((1, 2))
+    share = measurement.metrics["top1_agreement"].mean((1, 2))
     assert share[0] == 1.0
     assert share[-1] < 1.0
 
@@ -116,18 +116,18 @@ def test_change_no_other_figure() -> None:
 
 
 def test_the_two_old_ones_may_be_asked_for_as_well() -> None:
-    found = measured([find_metric("relative_error"), find_metric("cosine_similarity")])
-    assert torch.equal(found.metrics["relative_error"], found.relative_error)
-    assert torch.equal(found.metrics["cosine_similarity"], found.cosine_similarity)
+    measurement = measured([find_metric("relative_error"), find_metric("cosine_similarity")])
+    assert torch.equal(measurement.metrics["relative_error"], measurement.relative_error)
+    assert torch.equal(measurement.metrics["cosine_similarity"], measurement.cosine_similarity)
 
 
 def test_radii_can_be_picked() -> None:
     whole = measured(BUILT_IN)
-    found = whole.at([10.0, 0.1])
-    for name, values in found.metrics.items():
+    picked = whole.at([10.0, 0.1])
+    for name, values in picked.metrics.items():
         assert torch.equal(values, whole.metrics[name][[2, 0]])
-        assert torch.equal(found.metric_noise[name], whole.metric_noise[name][[2, 0]])
-        assert found.metric_failures[name] == (None, None)
+        assert torch.equal(picked.metric_noise[name], whole.metric_noise[name][[2, 0]])
+        assert picked.metric_failures[name] == (None, None)
 
 
 def custom(function: Callable[..., Any], **fields: Any) -> Metric:
@@ -144,15 +144,15 @@ class TestFunction:
             seen.append(len(change))
             return (baseline + change).logsumexp(-1)
 
-        found = measured([custom(look)], precision="float64").metrics["mine"]
+        values = measured([custom(look)], precision="float64").metrics["mine"]
         theirs = (truth.baseline + truth.changes).logsumexp(-1)
-        torch.testing.assert_close(found, theirs, rtol=1e-12, atol=0)
+        torch.testing.assert_close(values, theirs, rtol=1e-12, atol=0)
         assert set(seen) == {2, 3}
 
     def test_may_write_into_what_it_gets(self) -> None:
         def spoil(change: Tensor, predicted: Tensor, baseline: Tensor) -> Tensor:
-            for given in (change, predicted, baseline):
-                given.fill_(1e6)
+            for argument in (change, predicted, baseline):
+                argument.fill_(1e6)
             return change[:, 0]
 
         spoiled = measured([custom(spoil), *BUILT_IN], precision="float64")
@@ -175,13 +175,13 @@ class TestFunction:
         ],
     )
     def test_that_goes_wrong_is_named(self, function: Callable[..., Any], failure: str) -> None:
-        found = measured([custom(function), BUILT_IN[0]])
-        assert found.metrics["mine"].isnan().all()
-        for reason in found.metric_failures["mine"]:
+        measurement = measured([custom(function), BUILT_IN[0]])
+        assert measurement.metrics["mine"].isnan().all()
+        for reason in measurement.metric_failures["mine"]:
             assert str(reason).startswith(failure)
             assert "\n" not in str(reason)
-        assert found.metrics["kl"].isfinite().all()
-        assert found.metric_failures["kl"] == (None, None, None)
+        assert measurement.metrics["kl"].isfinite().all()
+        assert measurement.metric_failures["kl"] == (None, None, None)
 
     def test_that_goes_wrong_at_one_radius_fails_that_one(self) -> None:
         def picky(change: Tensor, *_: Tensor) -> Tensor:
@@ -189,19 +189,23 @@ class TestFunction:
                 raise ValueError("too far\nfor me")
             return change[:, 0]
 
-        found = measured([custom(picky)])
-        assert found.metric_failures["mine"] == (None, None, "mine raised ValueError: too far")
+        measurement = measured([custom(picky)])
+        assert measurement.metric_failures["mine"] == (
+            None,
+            None,
+            "mine raised ValueError: too far",
+        )
 
     def test_may_give_other_numbers(self) -> None:
         for function in (lambda c, *_: c[:, 0] > 0, lambda c, *_: c.argmax(-1)):
-            found = measured([custom(function)])
-            assert found.metrics["mine"].dtype == torch.float64
-            assert found.metric_failures["mine"] == (None,) * 3
+            measurement = measured([custom(function)])
+            assert measurement.metrics["mine"].dtype == torch.float64
+            assert measurement.metric_failures["mine"] == (None,) * 3
 
 
 class TestRounding:
-    def move(self, function: Callable[..., Tensor], *given: list[float], noise: float) -> float:
-        change, predicted = (torch.tensor([v], dtype=torch.float64) for v in given)
+    def move(self, function: Callable[..., Tensor], *rows: list[float], noise: float) -> float:
+        change, predicted = (torch.tensor([v], dtype=torch.float64) for v in rows)
         baseline, metric = torch.zeros_like(change), custom(function)
         figures, _ = evaluate(metric, change, predicted, baseline)
         size = torch.tensor([noise], dtype=torch.float64)
@@ -209,10 +213,10 @@ class TestRounding:
 
     def test_moves_the_change_along_its_error(self) -> None:
         """(3, 4) against (3, 0), moved by ½ along (0, 1)."""
-        given = [3.0, 4.0], [3.0, 0.0]
-        assert self.move(lambda c, *_: c[:, 1], *given, noise=0.5) == 0.5
-        assert self.move(lambda c, *_: c[:, 0], *given, noise=0.5) == 0.0
-        error = self.move(lambda c, p, _: (c - p).norm(dim=-1), *given, noise=0.5)
+        rows = [3.0, 4.0], [3.0, 0.0]
+        assert self.move(lambda c, *_: c[:, 1], *rows, noise=0.5) == 0.5
+        assert self.move(lambda c, *_: c[:, 0], *rows, noise=0.5) == 0.0
+        error = self.move(lambda c, p, _: (c - p).norm(dim=-1), *rows, noise=0.5)
         assert error == 0.5
 
     def test_without_an_error_moves_along_the_change(self) -> None:
@@ -225,10 +229,10 @@ class TestRounding:
         single, double = (measured(BUILT_IN, precision=p) for p in ("float32", "float64"))
         for name in ("kl", "symmetric_relative_error", "top_3_relative_error"):
             off = (single.metrics[name] - double.metrics[name]).abs().mean((1, 2))
-            told = single.metric_noise[name].mean((1, 2))
+            noise = single.metric_noise[name].mean((1, 2))
             # Told of one prompt and one direction, in a direction worse than that of rounding.
-            assert (off < 5 * told).all(), name
-            assert (double.metric_noise[name].mean((1, 2)) < 1e-6 * told + 1e-14).all(), name
+            assert (off < 5 * noise).all(), name
+            assert (double.metric_noise[name].mean((1, 2)) < 1e-6 * noise + 1e-14).all(), name
 
     def test_that_could_turn_a_verdict_is_settled_in_float64(self) -> None:
         error = {"precision": "float64", "radii": (3.0,)}
@@ -247,9 +251,9 @@ class TestRounding:
 def found(
     values: list[float], noise: float = 0.0, failure: str | None = None, **fields: Any
 ) -> MetricValues:
-    given = torch.tensor([values], dtype=torch.float64)
+    figures = torch.tensor([values], dtype=torch.float64)
     metric = custom(lambda c, *_: c, **fields)
-    return MetricValues(metric, given, torch.full_like(given, noise), failure)
+    return MetricValues(metric, figures, torch.full_like(figures, noise), failure)
 
 
 class TestVerdict:

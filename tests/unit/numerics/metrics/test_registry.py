@@ -24,8 +24,8 @@ def metric(name: str = "largest", **fields: Any) -> Metric:
     def largest(change: Any, predicted: Any, baseline: Any) -> Any:
         return (change - predicted).abs().amax(-1)
 
-    given = {"label": "largest error", "about": "max |Δ_true − Δ_pred|", "function": largest}
-    return Metric(name=name, **{**given, **fields})
+    defaults = {"label": "largest error", "about": "max |Δ_true − Δ_pred|", "function": largest}
+    return Metric(name=name, **{**defaults, **fields})
 
 
 LARGEST = metric()
@@ -99,19 +99,19 @@ class TestNames:
 
 class TestConfig:
     def test_names_and_limits_are_computed_once_each_in_order(self) -> None:
-        found = config(
+        parsed = config(
             metrics=["top1_agreement", "relative_error", "kl"], limits={"largest": 2, "kl": "0.05"}
         )
-        assert [m.name for m in found.chosen_metrics] == ["top1_agreement", "kl", "largest"]
-        assert found.metric_limits == {"largest": 2.0, "kl": 0.05}
-        assert found.to_dict()["limits"] == {"largest": 2.0, "kl": 0.05}
+        assert [m.name for m in parsed.chosen_metrics] == ["top1_agreement", "kl", "largest"]
+        assert parsed.metric_limits == {"largest": 2.0, "kl": 0.05}
+        assert parsed.to_dict()["limits"] == {"largest": 2.0, "kl": 0.05}
 
     def test_by_default_there_are_none(self) -> None:
-        found = config()
-        assert found.metrics == ()
-        assert found.limits is None
-        assert found.chosen_metrics == ()
-        assert found.metric_limits == {}
+        parsed = config()
+        assert parsed.metrics == ()
+        assert parsed.limits is None
+        assert parsed.chosen_metrics == ()
+        assert parsed.metric_limits == {}
 
     def test_a_limit_of_its_own_holds_unless_another_is_set(self) -> None:
         limited = metric(limit=3.0)
@@ -155,8 +155,8 @@ class TestConfig:
         path.write_text("model_name_or_path: a\nmetrics: [kl]\nlimits: {kl: 5.0e-2}\n")
         assert load_config(path).metric_limits == {"kl": 0.05}
         overrides = ["limits.kl=0.1", "limits.top1_agreement=0.9"]
-        found = load_config(path, overrides).metric_limits
-        assert found == {"kl": 0.1, "top1_agreement": 0.9}
+        limits = load_config(path, overrides).metric_limits
+        assert limits == {"kl": 0.1, "top1_agreement": 0.9}
 
 
 class TestEntryPoints:
@@ -174,8 +174,8 @@ class TestEntryPoints:
     def test_give_one_metric_or_several(self, declared: list[str]) -> None:
         declared += [f"{__name__}:LARGEST", f"{__name__}:SEVERAL"]
         assert find_metric("largest") is LARGEST
-        found = Config(model_name_or_path="a", metrics=["second"], limits={"largest": 1.0})
-        assert [m.name for m in found.chosen_metrics] == ["second", "largest"]
+        parsed = Config(model_name_or_path="a", metrics=["second"], limits={"largest": 1.0})
+        assert [m.name for m in parsed.chosen_metrics] == ["second", "largest"]
 
     @pytest.mark.parametrize(
         ("target", "message"),

@@ -35,12 +35,12 @@ def spread(name: str) -> list[str]:
         return [name]
     before, _, rest = name.partition("{")
     inside, _, after = rest.partition("}")
-    found = []
+    names = []
     for entry in inside.split(","):
         first, _, last = entry.partition("-")
         for number in range(int(first), int(last or first) + 1):
-            found += spread(f"{before}{number}{after}")
-    return found
+            names += spread(f"{before}{number}{after}")
+    return names
 
 
 @given(
@@ -49,5 +49,5 @@ def spread(name: str) -> list[str]:
     )
 )
 def test_joined_names_are_the_same_names(names: set[str]) -> None:
-    found = [name for joined in compact(sorted(names)) for name in spread(joined)]
-    assert sorted(found) == sorted(names)
+    again = [name for joined in compact(sorted(names)) for name in spread(joined)]
+    assert sorted(again) == sorted(names)

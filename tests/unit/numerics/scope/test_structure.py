@@ -91,9 +91,9 @@ def test_blocks_kept_in_parts() -> None:
     assert names(model, "mlp") == ["ffns.{0-1}.up.weight", "ffns.{0-1}.down.weight"]
 
 
-def tower(blocks: int = 9, **told: Any) -> nn.Module:
+def tower(blocks: int = 9, **attributes: Any) -> nn.Module:
     model = Decoder(blocks)
-    for name, value in told.items():
+    for name, value in attributes.items():
         object.__setattr__(model, name, value)
     return model
 

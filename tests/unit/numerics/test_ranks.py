@@ -14,7 +14,7 @@ from pytest_linearity.run.ranks.place import Place
 from pytest_linearity.run.store.packing import pack, unpack
 
 
-class FakeCrew:
+class FakeGroup:
     """Other ranks say what a test lets them say."""
 
     def __init__(self, rank: int, others: Sequence[Any]) -> None:
@@ -33,7 +33,7 @@ class FakeCrew:
 
 class TestCrew:
     def test_directions_are_shared_the_same_way_in_every_pass(self) -> None:
-        groups = [FakeCrew(rank, [None, None]) for rank in range(3)]
+        groups = [FakeGroup(rank, [None, None]) for rank in range(3)]
         assert [shard(group, range(7)) for group in groups] == [(0, 3, 6), (1, 4), (2, 5)]
         assert [shard(group, [4, 5]) for group in groups] == [(), (4,), (5,)]
         assert shard(SingleProcess(), [4, 5]) == (4, 5)
@@ -44,23 +44,23 @@ class TestCrew:
 
         failed = {"failed": ("CheckpointError", "x: it is broken")}
         with pytest.raises(CheckpointError, match=r"^rank 1 on b: x: it is broken$"):
-            on_all_ranks(FakeCrew(0, [failed]), "loading", lambda: 1)
+            on_all_ranks(FakeGroup(0, [failed]), "loading", lambda: 1)
         with pytest.raises(CheckpointError, match=r"^x: it is broken$"):
-            on_all_ranks(FakeCrew(1, [{"done": 1}]), "loading", fails)
+            on_all_ranks(FakeGroup(1, [{"done": 1}]), "loading", fails)
         with pytest.raises(CheckpointError, match=r"^x: it is broken$"):
-            on_all_ranks(FakeCrew(0, [failed]), "loading", fails)
+            on_all_ranks(FakeGroup(0, [failed]), "loading", fails)
 
     def test_the_first_of_several_faults_is_raised_everywhere(self) -> None:
         def fails() -> None:
             raise ConfigError("y")
 
         with pytest.raises(CheckpointError, match=r"^x$"):
-            on_all_ranks(FakeCrew(1, [{"failed": ("CheckpointError", "x")}]), "loading", fails)
+            on_all_ranks(FakeGroup(1, [{"failed": ("CheckpointError", "x")}]), "loading", fails)
 
     def test_a_bug_of_another_rank_is_no_mistake_of_the_user(self) -> None:
         failed = {"failed": ("RuntimeError", "ValueError: no (a.py:1)")}
         with pytest.raises(RuntimeError, match=r"^rank 1 on b: ValueError: no \(a\.py:1\)$") as e:
-            on_all_ranks(FakeCrew(0, [failed]), "measuring", lambda: 1)
+            on_all_ranks(FakeGroup(0, [failed]), "measuring", lambda: 1)
         assert not isinstance(e.value, LinearityError)
 
     def test_what_is_packed_is_unpacked_bit_by_bit_or_not_at_all(self) -> None:

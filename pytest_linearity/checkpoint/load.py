@@ -10,6 +10,7 @@ from pytest_linearity.checkpoint import hub
 from pytest_linearity.checkpoint.architecture import check_architecture
 from pytest_linearity.checkpoint.declared import declared_config, eager, max_length
 from pytest_linearity.checkpoint.files import check_files
+from pytest_linearity.checkpoint.headers import check_dtypes
 from pytest_linearity.errors import CheckpointError, one_line
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ def open_checkpoint(config: Config) -> OpenedCheckpoint:
     directory = _directory(config)
     weights = check_files(directory)
     check_architecture(directory, trust_remote_code=config.trust_remote_code)
+    check_dtypes(directory, weights)
     tokenizer = load_tokenizer(config, directory)
     return OpenedCheckpoint(directory, weights, tokenizer, _declared_length(config, directory))
 
@@ -141,6 +143,7 @@ def load_base(config: Config) -> PreTrainedModel:
     directory = base_directory(config)
     weights = check_files(directory)
     check_architecture(directory, trust_remote_code=config.trust_remote_code)
+    check_dtypes(directory, weights)
     model, loading = _load(config, directory, weights)
     check_loaded(directory, model, loading)
     return model

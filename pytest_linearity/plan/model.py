@@ -10,7 +10,8 @@ import torch
 
 from pytest_linearity.checkpoint.architecture import check_architecture
 from pytest_linearity.checkpoint.declared import declared_config
-from pytest_linearity.checkpoint.headers import Stored, read_headers
+from pytest_linearity.checkpoint.files import check_files
+from pytest_linearity.checkpoint.headers import Stored, check_dtypes, read_headers
 from pytest_linearity.checkpoint.load import config_directory
 from pytest_linearity.errors import CheckpointError, one_line
 from pytest_linearity.plan.skeleton import skeleton
@@ -57,6 +58,8 @@ def planned_model(config: Config) -> PlannedModel:
     at_hand = place.is_dir() and any(
         path for kind in ("*.safetensors", "*.bin") for path in place.glob(kind)
     )
+    if at_hand:
+        check_dtypes(place, check_files(place))
     stored = read_headers(place) if at_hand else None
     try:
         declared = declared_config(place, trust_remote_code=config.trust_remote_code)

@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from pytest_linearity.checkpoint.headers import check_dtypes
 from pytest_linearity.checkpoint.load import load_checkpoint
 from pytest_linearity.config.config import Config
 from pytest_linearity.errors import CheckpointError
@@ -109,7 +110,22 @@ def index(change: Callable[[dict[str, str]], object]) -> Break:
 
 
 UP = "model.layers.1.mlp.up_proj.weight"
+NORM = "model.norm.weight"
+
+
+def stored_as(dtype: torch.dtype, name: str) -> Break:
+    """Stores one tensor in another dtype."""
+    return tensors(lambda state: state.update({name: state[name].to(dtype)}))
+
+
 BROKEN: dict[str, tuple[Break, list[str]]] = {
+    "weights are int8": (stored_as(torch.int8, UP), [f"{UP} is stored as int8", "unquantised"]),
+    "weights are uint8": (stored_as(torch.uint8, UP), [f"{UP} is stored as uint8"]),
+    "a norm is bool": (stored_as(torch.bool, NORM), [f"{NORM} is stored as bool"]),
+    "weights are float8": (
+        stored_as(torch.float8_e4m3fn, UP),
+        [f"{UP} is stored as float8_e4m3fn", "as float32 or bfloat16"],
+    ),
     "weights cut at the end": (cut(WEIGHTS, -100), [WEIGHTS, "cut", "not fully covered"]),
     "weights cut in the header": (cut(WEIGHTS, 50), [WEIGHTS, "invalid header length"]),
     "weights empty": (cut(WEIGHTS, 0), [WEIGHTS, "header too small"]),
@@ -247,6 +263,18 @@ def test_paths_that_are_no_checkpoints(tmp_path: Path, monkeypatch: pytest.Monke
 def test_more_tokens_than_embeddings(tmp_path: Path) -> None:
     message = refusal(tiny_llama(tmp_path, vocab=64))
     assert "embeds 64 tokens, but its tokenizer has ids up to 102" in message
+
+
+def test_integers_beside_the_weights_are_fine(whole: Path, tmp_path: Path) -> None:
+    """Masks and positions that older versions of transformers saved along with the weights."""
+    shutil.copytree(whole, tmp_path / "copy")
+    state = load_file(tmp_path / "copy" / WEIGHTS)
+    save_file(
+        {**state, "model.layers.0.self_attn.bias": torch.ones(2, 2, dtype=torch.uint8)},
+        tmp_path / "copy" / WEIGHTS,
+        metadata={"format": "pt"},
+    )
+    check_dtypes(tmp_path / "copy", tmp_path / "copy" / WEIGHTS)
 
 
 def test_padded_embeddings_are_fine(tmp_path: Path) -> None:

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 SECTION = "analysis"
 _ALTERNATIVES = (("prompts", "dataset"), ("param_scopes", "param_scope"))
 """Keys of which only one can be used."""
+_OTHER_NAMES = ("linearity", "pytest_linearity")
+"""What people call our section, which is none of its names."""
 _RESEMBLANCE = 0.7
+_SECTION_RESEMBLANCE = 0.75
 
 _REFUSED = {
     "adapter_name_or_path": "adapters cannot be measured: merge them into the base model first",
@@ -76,7 +79,7 @@ def read_keys(path: Path, overrides: Sequence[str], *, known: Collection[str]) -
         if value is not None:
             values[key] = value
     _refuse(path, values)
-    notes = [*_misspelt(root, known), *_misspelt(section, known, f"{SECTION}."), *_idle(values)]
+    notes = [*_misspelt(root, known), *_strangers(section, known), *_idle(values)]
     return RawKeys({key: values[key] for key in known if key in values}, tuple(notes))
 
 
@@ -186,20 +189,57 @@ def _refuse(path: Path, values: Mapping[str, Any]) -> None:
             raise ConfigError(f"{path}: {key}: {reason}")
 
 
-def _misspelt(level: Mapping[str, Any], known: Collection[str], prefix: str = "") -> list[str]:
-    """A warning for each unknown key that looks like one of ours."""
-    ignored = {*known, *_REFUSED, *_WITHOUT_EFFECT, SECTION, *_training_keys()}
-    found = []
-    for key in level:
-        hint = None if key in ignored else _closest(key, known)
-        if hint:
-            found.append(f"{prefix}{key} is not a key of pytest-linearity; did you mean {hint}?")
-    return found
+def _misspelt(root: Mapping[str, Any], known: Collection[str]) -> list[str]:
+    """A warning for each unknown key at the root that looks like one of ours, or like our section.
+
+    The file may be a whole training config, so that most keys are somebody else's.
+    """
+    ours = {*known, *_REFUSED, *_WITHOUT_EFFECT, SECTION}
+    notes = []
+    for key, value in root.items():
+        if key in ours:
+            continue
+        first, dot, _ = key.partition(".")
+        if dot and _is_section(first):
+            notes.append(
+                f"{key} is one key with a dot in its name, and is not used; write it below "
+                f"{SECTION}:, without {first}."
+            )
+        elif isinstance(value, Mapping) and _is_section(key):
+            notes.append(
+                f"{key} is not a section of pytest-linearity, and nothing in it is used; did you "
+                f"mean {SECTION}?"
+            )
+        elif key not in _training_keys() and (hint := _closest(key, known)):
+            notes.append(f"{key} is not a key of pytest-linearity; did you mean {hint}?")
+    return notes
+
+
+def _strangers(section: Mapping[str, Any], known: Collection[str]) -> list[str]:
+    """A warning for each key of our section that is none of ours: there is nobody else's."""
+    notes = []
+    for key in section.keys() - {*known, *_REFUSED, *_WITHOUT_EFFECT}:
+        hint = _closest(key, known)
+        inner = f": its keys belong directly below {SECTION}" if _is_section(key) else ""
+        notes.append(
+            f"{SECTION}.{key} is not a key of pytest-linearity{inner}"
+            + (f"; did you mean {hint}?" if hint and not inner else "")
+        )
+    return sorted(notes)
+
+
+def _is_section(name: str) -> bool:
+    """Whether a name is that of our section: in other letters, misspelt, or as people call it."""
+    spelt = name.lower().replace("-", "_")
+    alike = difflib.get_close_matches(spelt, [SECTION], cutoff=_SECTION_RESEMBLANCE)
+    return bool(alike) or spelt in _OTHER_NAMES
 
 
 def _closest(key: str, known: Collection[str]) -> str | None:
-    """The known key that a misspelt one looks like."""
+    """The known key that a misspelt one looks like, or that it is behind our name."""
     spelt = key.lower().replace("-", "_")
+    for name in (SECTION, *_OTHER_NAMES):
+        spelt = spelt.removeprefix(f"{name}_")
     matches = difflib.get_close_matches(spelt, sorted(known), n=1, cutoff=_RESEMBLANCE)
     return matches[0] if matches else None
 
@@ -246,20 +286,25 @@ def read_mapping(path: Path) -> dict[Any, Any]:
     return document
 
 
-def _repeated_key(node: yaml.Node | None, prefix: str = "") -> str | None:
-    """Says which key of the root or of our section is written twice: YAML would take the last."""
-    if not isinstance(node, yaml.MappingNode):
-        return None
-    seen = set()
-    for key, value in node.value:
-        if not isinstance(key, yaml.ScalarNode):
+def _repeated_key(node: yaml.Node | None) -> str | None:
+    """Says which key of a mapping, however deep, is written twice: YAML would take the last."""
+    ahead = [] if node is None else [("", node)]
+    visited: set[int] = set()  # what an alias stands for is looked at once
+    while ahead:
+        name, node = ahead.pop()
+        if id(node) in visited:
             continue
-        if key.value in seen:
-            return f"{prefix}{key.value} is given twice (line {key.start_mark.line + 1})"
-        seen.add(key.value)
-        inner = _repeated_key(value, f"{SECTION}.") if key.value == SECTION and not prefix else None
-        if inner:
-            return inner
+        visited.add(id(node))
+        below = f"{name}." if name else ""
+        if isinstance(node, yaml.SequenceNode):
+            ahead += [(f"{below}{place}", entry) for place, entry in enumerate(node.value)]
+        if not isinstance(node, yaml.MappingNode):
+            continue
+        keys = [(key, entry) for key, entry in node.value if isinstance(key, yaml.ScalarNode)]
+        for place, (key, entry) in enumerate(keys):
+            if any(key.value == other.value for other, _ in keys[:place]):
+                return f"{below}{key.value} is given twice (line {key.start_mark.line + 1})"
+            ahead.append((f"{below}{key.value}", entry))
     return None
 
 

@@ -23,6 +23,17 @@ from tests.support.configs import refusal, write
         ("a: " + "[" * 2000, "nested too deeply"),
         ("model_name_or_path: a\nseed: 1\nseed: 2", "seed is given twice (line 3)"),
         ("model_name_or_path: a\nanalysis: {seed: 1, seed: 2}", "analysis.seed is given twice"),
+        ("model_name_or_path: a\nlimits: {kl: 1, kl: 2}", "limits.kl is given twice (line 2)"),
+        (
+            "model_name_or_path: a\nanalysis:\n  num_directions:\n    min: 2\n    min: 4",
+            "analysis.num_directions.min is given twice (line 5)",
+        ),
+        ("model_name_or_path: a\ncolumns: {prompt: a, prompt: b}", "columns.prompt is given twice"),
+        ("model_name_or_path: a\ntags: {role_tag: a, role_tag: b}", "tags.role_tag is given twice"),
+        (
+            "model_name_or_path: a\ndeepspeed: [{zero: {stage: 2, stage: 3}}]",
+            "deepspeed.0.zero.stage",
+        ),
         ("model_name_or_path: a\nanalysis: [1]", "analysis: [1] is not a mapping"),
         ("model_name_or_path: a\nradii: &r [*r]", "radii"),
         (b"\xff\xfe\x00\xd8", "is not valid YAML"),

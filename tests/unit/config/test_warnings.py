@@ -39,6 +39,61 @@ def test_a_misspelt_key_is_warned_about_by_name(
     assert f"did you mean {meant}?" in str(warning.message)
 
 
+@pytest.mark.parametrize(
+    ("section", "said"),
+    [
+        ("Analysis", "did you mean analysis?"),
+        ("analisys", "did you mean analysis?"),
+        ("linearity", "did you mean analysis?"),
+        ("pytest-linearity", "did you mean analysis?"),
+    ],
+)
+def test_a_section_of_another_name_loses_no_limit_without_a_word(
+    tmp_path: Path, section: str, said: str
+) -> None:
+    with pytest.warns(ConfigWarning) as caught:
+        load_config(write(tmp_path, f"model_name_or_path: a\n{section}: {{relerr_threshold: 0.1}}"))
+    (warning,) = caught
+    assert f"{section} is not a section of pytest-linearity, and nothing in it is used" in str(
+        warning.message
+    )
+    assert said in str(warning.message)
+
+
+def test_a_key_with_a_dot_in_its_name_is_none(tmp_path: Path) -> None:
+    with pytest.warns(ConfigWarning, match=r"analysis\.radii is one key with a dot in its name"):
+        config = load_config(write(tmp_path, "model_name_or_path: a\nanalysis.radii: [5]"))
+    assert config.radii == (0.1, 0.3, 1.0)
+
+
+def test_a_section_in_our_section(tmp_path: Path) -> None:
+    text = "model_name_or_path: a\nanalysis: {analysis: {radii: [5]}}"
+    with pytest.warns(ConfigWarning, match="its keys belong directly below analysis"):
+        load_config(write(tmp_path, text))
+
+
+@pytest.mark.parametrize("key", ["verbose", "learning_rate", "report_to"])
+def test_in_our_section_every_key_that_is_not_ours_is_told(tmp_path: Path, key: str) -> None:
+    with pytest.warns(ConfigWarning, match=rf"analysis\.{key} is not a key of pytest-linearity$"):
+        load_config(write(tmp_path, f"model_name_or_path: a\nanalysis: {{{key}: 1}}"))
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [("analysis_radii", "radii"), ("linearity_seed", "seed"), ("datasets", "dataset")],
+)
+def test_our_name_before_a_key(tmp_path: Path, written: str, meant: str) -> None:
+    with pytest.warns(ConfigWarning, match=f"{written} is not a key .*did you mean {meant}[?]"):
+        load_config(write(tmp_path, f"model_name_or_path: a\n{written}: 1"))
+
+
+def test_sections_of_others_are_left_alone(tmp_path: Path) -> None:
+    text = "model_name_or_path: a\ndeepspeed: {stage: 3}\nanalytics: {radii: [1]}\nlora: {r: 8}"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load_config(write(tmp_path, text))
+
+
 def test_well_known_training_keys_are_no_misspellings(tmp_path: Path) -> None:
     from transformers import GenerationConfig, Seq2SeqTrainingArguments
 

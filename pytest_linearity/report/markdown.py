@@ -146,9 +146,9 @@ def _row(figures: RadiusFigures, config: Mapping[str, Any], routed: bool) -> lis
     return [*cells, said]
 
 
-def _figure(found: MetricFigures) -> str:
+def _figure(figures: MetricFigures) -> str:
     """A mean with its spread, and its interval on a line of its own."""
-    return "<br>".join(map(escape, text.figure(found).split("\n")))
+    return "<br>".join(map(escape, text.figure(figures).split("\n")))
 
 
 def _regression(regression: Regression) -> str:

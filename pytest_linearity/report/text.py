@@ -38,10 +38,10 @@ def always_heading(report: Report, name: str) -> str:
     return f"{figures.label} {letter} {metric_limit(figures)}"
 
 
-def figure(found: MetricFigures) -> str:
+def figure(figures: MetricFigures) -> str:
     """A mean with its standard deviation, and below it the interval that it lies in."""
-    shown = numbers.spread(found.mean, found.std)
-    return shown if found.interval is None else f"{shown}\n{numbers.interval(found.interval)}"
+    shown = numbers.spread(figures.mean, figures.std)
+    return shown if figures.interval is None else f"{shown}\n{numbers.interval(figures.interval)}"
 
 
 def noise(floor: float | None) -> str:
@@ -113,13 +113,13 @@ def kind_rows(report: Report) -> list[tuple[list[str], bool]]:
             [
                 str(figures.radius),
                 kind,
-                *(figure(found.figures[name]) for name in ALWAYS),
-                verdict("yes" if found.complies else "no", found),
+                *(figure(sample.figures[name]) for name in ALWAYS),
+                verdict("yes" if sample.complies else "no", sample),
             ],
-            found.complies,
+            sample.complies,
         )
         for figures in report.radii
-        for kind, found in figures.by_kind.items()
+        for kind, sample in figures.by_kind.items()
     ]
 
 

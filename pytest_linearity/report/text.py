@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -56,7 +57,7 @@ def count(number: int | None) -> str:
 
 def linearity_radius(report: Report) -> str:
     """The linearity radius; ``none`` where no tested radius complies."""
-    return "none" if report.linearity_radius is None else str(report.linearity_radius)
+    return numbers.linearity_radius(report.linearity_radius)
 
 
 def compliance(figures: RadiusFigures, config: Mapping[str, Any]) -> str:
@@ -84,6 +85,11 @@ def findings(result: Result) -> list[str]:
         lines += [entry.reason for entry in regression.radii if entry.reason is not None]
         lines += [regression.radius_reason] if regression.radius_reason else []
     return lines
+
+
+def setting(value: Any) -> str:
+    """A value of config or environment as a person would write it."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def radius_unit(report: Report) -> str:

@@ -9,6 +9,7 @@ from rich.text import Text
 from pytest_linearity.report import text
 from pytest_linearity.report.style import PLAIN, Style
 from pytest_linearity.report.terminal.tables import draw, header, table
+from pytest_linearity.verdict import numbers
 from pytest_linearity.verdict.regression.compare import Regression
 
 _STYLES = {"regressed": "bold red", "no worse": "green", "not compared": "yellow"}
@@ -56,10 +57,9 @@ def _verdict(regression: Regression) -> Text:
     return Text.assemble(
         " ",
         ("linearity radius ", "bold"),
-        (_radius(regression.linearity_radius), "bold red" if fell else "bold green"),
-        (f"  baseline {_radius(regression.baseline_radius)}{by}", "dim"),
+        (
+            numbers.linearity_radius(regression.linearity_radius),
+            "bold red" if fell else "bold green",
+        ),
+        (f"  baseline {numbers.linearity_radius(regression.baseline_radius)}{by}", "dim"),
     )
-
-
-def _radius(radius: float | None) -> str:
-    return "none" if radius is None else str(radius)

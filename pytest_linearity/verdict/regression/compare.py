@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from pytest_linearity.verdict import numbers
 from pytest_linearity.verdict.confidence import mean_interval
 from pytest_linearity.verdict.document import Report
 from pytest_linearity.verdict.regression.pairing import (
@@ -123,7 +124,7 @@ class Regression:
         if not self.radius_fell:
             return None
         by = f" ({self.basis})" if self.basis else ""
-        reached = "none" if self.linearity_radius is None else self.linearity_radius
+        reached = numbers.linearity_radius(self.linearity_radius)
         return f"linearity radius {reached} fell below the baseline's {self.baseline_radius}{by}"
 
     @property

@@ -39,8 +39,8 @@ def _refuse_quantised(directory: Path, raw: dict[str, Any]) -> None:
     for level in (raw, inner if isinstance(inner, dict) else {}):
         for key in ("quantization_config", "compression_config"):
             if level.get(key):
-                found = level[key] if isinstance(level[key], dict) else {}
-                method = found.get("quant_method", "an unnamed method")
+                scheme = level[key] if isinstance(level[key], dict) else {}
+                method = scheme.get("quant_method", "an unnamed method")
                 raise CheckpointError(
                     f"{directory}: is quantised ({method}), and rounded weights have no "
                     "derivative: take the unquantised checkpoint"
@@ -64,14 +64,11 @@ def _parsed(directory: Path, raw: dict[str, Any], trust_remote_code: bool) -> An
 
 def _refuse_other_heads(directory: Path, raw: dict[str, Any], config: Any) -> None:
     declared = raw.get("architectures") or [config.model_type]
-    named = declared if isinstance(declared, list) else [declared]
-    found = _otherwise(
-        config, {str(name) for name in named}, declares=bool(raw.get("architectures"))
-    )
-    if found is not None:
+    names = [str(name) for name in (declared if isinstance(declared, list) else [declared])]
+    kind = _otherwise(config, set(names), declares=bool(raw.get("architectures")))
+    if kind is not None:
         raise CheckpointError(
-            f"{directory}: {', '.join(map(str, named))} is {found}; "
-            "only causal language models are measured"
+            f"{directory}: {', '.join(names)} is {kind}; only causal language models are measured"
         )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from pytest_linearity.errors import CheckpointError
 from pytest_linearity.files import read_checked, write_checked
@@ -68,17 +67,17 @@ def _samples(size: int) -> list[int]:
 
 
 def _digest(directory: Path, memory: Path) -> str:
-    known = _remembered(memory)
+    remembered = read_checked(memory) or {}  # by file its identity and digest
     whole, fresh = hashlib.sha256(), {}
     for path in sorted(_files(directory)):
         identity = _identity(path)
         key = str(path.resolve())
-        seen = known.get(key)
+        seen = remembered.get(key)
         digest = seen[1] if seen and seen[0] == identity else _file_digest(path)
         fresh[key] = [identity, digest]
         whole.update(f"{path.relative_to(directory).as_posix()}\0{digest}\0".encode())
-    if any(known.get(key) != entry for key, entry in fresh.items()):
-        write_checked(memory, {**known, **fresh})
+    if any(remembered.get(key) != entry for key, entry in fresh.items()):
+        write_checked(memory, {**remembered, **fresh})
     return whole.hexdigest()
 
 
@@ -95,8 +94,8 @@ def _files(directory: Path) -> Iterator[Path]:
 
 def _identity(path: Path) -> list[int]:
     """What changes whenever a file is written; the time of its status cannot be set back."""
-    found = path.stat()
-    return [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_dev]
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_dev]
 
 
 def _file_digest(path: Path) -> str:
@@ -105,8 +104,3 @@ def _file_digest(path: Path) -> str:
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
     return digest.hexdigest()
-
-
-def _remembered(memory: Path) -> dict[str, Any]:
-    """By file its identity and digest; nothing of that where the memory is damaged."""
-    return read_checked(memory) or {}

@@ -74,7 +74,7 @@ def open_checkpoint(config: Config) -> OpenedCheckpoint:
     """
     from pytest_linearity.checkpoint.tokenizer import load_tokenizer
 
-    directory = _directory(config)
+    directory = _found(config, "model_name_or_path", config.checkpoint, config.model_revision)
     weights = check_files(directory)
     check_architecture(directory, trust_remote_code=config.trust_remote_code)
     check_dtypes(directory, weights)
@@ -168,19 +168,15 @@ def config_directory(config: Config) -> Path:
     )
 
 
-def _directory(config: Config) -> Path:
-    return _found(config, "model_name_or_path", config.checkpoint, config.model_revision)
-
-
 def _found(config: Config, key: str, name: str, revision: str, *, weights: bool = True) -> Path:
     """Where a checkpoint's files are, after fetching them when they are on the hub."""
-    found = config.locate(name)
-    if found is not None:
-        if not found.is_dir():
+    directory = config.locate(name)
+    if directory is not None:
+        if not directory.is_dir():
             raise CheckpointError(
                 f"{key}: {name} is a file, but a checkpoint's directory is needed"
             )
-        return found
+        return directory
     if not hub.is_id(name):
         raise CheckpointError(f"{key}: {name}: there is no such directory")
     try:

@@ -80,9 +80,9 @@ def _directory(config: Config, checkpoint: Path) -> Path:
     name = config.tokenizer_name_or_path
     if name is None:
         return checkpoint
-    found = config.locate(name)
-    if found is not None:
-        return found if found.is_dir() else found.parent
+    place = config.locate(name)
+    if place is not None:
+        return place if place.is_dir() else place.parent
     try:
         if not hub.is_id(name):
             raise FileNotFoundError("there is no such directory")

@@ -31,10 +31,10 @@ def check_loaded(directory: Path, model: PreTrainedModel, loading: dict[str, Any
     architecture = type(model).__name__
     for mismatched in sorted(loading["mismatched_keys"])[:1]:
         name, *shapes = (mismatched,) if isinstance(mismatched, str) else mismatched
-        found = f"has shape {list(shapes[0])}" if shapes else "has another shape"
-        wanted = shapes[1] if shapes else model.get_parameter(name).shape  # transformers 4
+        actual = f"has shape {list(shapes[0])}" if shapes else "has another shape"
+        expected = shapes[1] if shapes else model.get_parameter(name).shape  # transformers 4
         raise CheckpointError(
-            f"{directory}: {name} {found}, but {architecture} needs {list(wanted)}"
+            f"{directory}: {name} {actual}, but {architecture} needs {list(expected)}"
         )
     missing = set(loading["missing_keys"]) & _needed(model)
     missing |= {name for name, parameter in model.named_parameters() if parameter.is_meta}

@@ -147,20 +147,18 @@ def _data_set(
         raise ProbeError(
             f"{where}: formatting: {shown(formatting)} is not one of {', '.join(FORMATTINGS)}"
         )
-    columns = config.columns or _names(entry, "columns", COLUMNS, where)
-    if columns is None:
-        plain_text = isinstance(place, Path) and ".txt" in place.suffixes
-        default = {"prompt": "text"} if plain_text else _COLUMNS[formatting]
+    named = config.columns or _names(entry, "columns", COLUMNS, where)
+    plain_text = isinstance(place, Path) and ".txt" in place.suffixes
+    usual = {"prompt": "text"} if plain_text else _COLUMNS[formatting]
+    columns = usual if named is None else named
     tags = config.tags or _names(entry, "tags", TAGS, where) or _TAGS[formatting]
-    layout = Layout(
-        formatting, columns if columns is not None else default, tags, entry.get("ranking") is True
-    )
+    layout = Layout(formatting, columns, tags, entry.get("ranking") is True)
     _check_layout(layout, where)
     return DataSet(
         name=name,
         place=place,
         layout=layout,
-        explicit_columns=columns is not None,
+        explicit_columns=named is not None,
         subset=config.subset or _text(entry, "subset", where),
         split=config.split or _text(entry, "split", where),
         folder=_text(entry, "folder", where),
@@ -196,15 +194,15 @@ def _read_info(path: Path) -> Mapping[str, Any]:
 
 
 def _names(
-    entry: Mapping[str, Any], key: str, known: tuple[str, ...], where: str
+    entry: Mapping[str, Any], key: str, names: tuple[str, ...], where: str
 ) -> dict[str, str] | None:
     """The names that we use of a mapping in an entry; ``None`` when the entry has none."""
-    given = entry.get(key)
-    if given is None:
+    mapping = entry.get(key)
+    if mapping is None:
         return None
-    if not isinstance(given, Mapping):
-        raise ProbeError(f"{where}: {key}: {shown(given)} is not a mapping of names")
-    return {name: text for name in known if (text := _text(given, name, f"{where}: {key}"))}
+    if not isinstance(mapping, Mapping):
+        raise ProbeError(f"{where}: {key}: {shown(mapping)} is not a mapping of names")
+    return {name: text for name in names if (text := _text(mapping, name, f"{where}: {key}"))}
 
 
 def _text(entry: Mapping[str, Any], key: str, where: str) -> str | None:

@@ -36,16 +36,16 @@ def sees_padding(
         directions: Of the model; none is drawn.
         device: Where to compute.
     """
-    found: dict[Evaluation, Tensor] = {}
+    logits: dict[Evaluation, Tensor] = {}
     runs = [last_token_logits(model, batch, device) for batch in (prompt, _padded(prompt, pad_id))]
     try:
         Lockstep(model, runs, directions, arithmetic_for(model, "float32", device)).run(
-            [Evaluation(0), Evaluation(1)], found.__setitem__
+            [Evaluation(0), Evaluation(1)], logits.__setitem__
         )
     except Exception:
         # What cannot even run with padding sees it; without, it will say what else is wrong.
         return True
-    alone, padded = found[Evaluation(0)], found[Evaluation(1)]
+    alone, padded = logits[Evaluation(0)], logits[Evaluation(1)]
     return not float((alone - padded).norm()) <= _SAME * float(alone.norm())
 
 

@@ -159,7 +159,7 @@ def _remote(name: str, data_set: DataSet, cache_dir: str | None) -> Dataset:
 
 def _files(folder: Path, data_set: DataSet) -> list[Path]:
     """The data files in a folder: those of the split where names tell, or else all."""
-    found = sorted(
+    files = sorted(
         file
         for file in folder.rglob("*")
         if file.is_file()
@@ -167,18 +167,18 @@ def _files(folder: Path, data_set: DataSet) -> list[Path]:
         and _kind(file) is not None
         and file.name not in _METADATA
     )
-    if not found:
+    if not files:
         raise ProbeError(
             f"dataset: {data_set.name}: {folder} holds no data: {', '.join(_KINDS)} files are read"
         )
-    wanted = re.compile(rf"(^|[^a-z]){_split_name(data_set.split or 'train')}([^a-z]|$)")
-    named = [file for file in found if wanted.search(str(file.relative_to(folder)).lower())]
+    pattern = re.compile(rf"(^|[^a-z]){_split_name(data_set.split or 'train')}([^a-z]|$)")
+    named = [file for file in files if pattern.search(str(file.relative_to(folder)).lower())]
     if not named and data_set.split is not None and _split_name(data_set.split) != "train":
-        listed = ", ".join(file.name for file in found[:5])
+        listed = ", ".join(file.name for file in files[:5])
         raise ProbeError(
             f"dataset: {data_set.name}: {folder} has no split {data_set.split}: it holds {listed}"
         )
-    return named or found
+    return named or files
 
 
 def _split_name(split: str) -> str:

@@ -115,8 +115,6 @@ def _tokens(run: LastTokenLogits, change: Callable[[Tensor], Tensor]) -> dict[st
 
 
 _LEAST_TOKENS = 8
-
-
 _LEAST_SAVED = 0.1
 """Part of all tokens that sharing must save: less is about what checking it costs."""
 

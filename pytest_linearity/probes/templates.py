@@ -44,19 +44,19 @@ def choose_template(config: Config, tokenizer: PreTrainedTokenizerBase) -> Templ
     """
     if tokenizer.chat_template:
         return Template("tokenizer", None, writes_begin=True)
-    known = _known()
+    templates = _known()
     if config.template is None:
         raise ProbeError(
             "template: the tokenizer has no chat template, so one must be named: "
-            f"{', '.join(known)}, or the path of a Jinja file"
+            f"{', '.join(templates)}, or the path of a Jinja file"
         )
-    if config.template in known:
-        return Template(config.template, known[config.template], writes_begin=False)
+    if config.template in templates:
+        return Template(config.template, templates[config.template], writes_begin=False)
     path = config.locate(config.template)
     if path is None or not path.is_file():
         raise ProbeError(
             f"template: the tokenizer has no chat template, and {config.template} is neither a "
-            f"file nor one of {', '.join(known)}"
+            f"file nor one of {', '.join(templates)}"
         )
     try:
         return Template(config.template, path.read_text(encoding="utf-8"), writes_begin=True)

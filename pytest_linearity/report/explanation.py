@@ -30,32 +30,32 @@ def explanation(report: Report) -> list[str]:
 
 
 def _refined(report: Report) -> str:
-    found = report.refined
-    if found is not None:
-        low, high = numbers.tick(found.linearity_radius), numbers.tick(found.first_failing)
+    refined = report.refined
+    if refined is not None:
+        low, high = numbers.tick(refined.linearity_radius), numbers.tick(refined.first_failing)
         return f"refined linearity radius {low} (fails at {high})"
     if report.radii[-1].complies:
         return "no refined linearity radius: the largest radius complies"
     return "no refined linearity radius: no radius complies"
 
 
-def _curvature(report: Report, found: CurvatureFigures) -> str:
-    mean, std = found.mean_curvature_ratio, found.std_curvature_ratio
+def _curvature(report: Report, curvature: CurvatureFigures) -> str:
+    mean, std = curvature.mean_curvature_ratio, curvature.std_curvature_ratio
     ratio = f"curvature ratio {numbers.spread(mean, std)}"
     if not mean:
         return f"{ratio}: no crossing of the limit predicted"
     limit = numbers.limit(report.limits["relative_error"])
-    crossing = found.predicted_crossing_radius
+    crossing = curvature.predicted_crossing_radius
     crosses = "-" if crossing is None else numbers.tick(crossing)
     return (
         f"{ratio}: relative error {limit} predicted at r = {crosses}; "
-        f"{_met(decisive(report), found)}"
+        f"{_met(decisive(report), curvature)}"
     )
 
 
-def _met(figures: RadiusFigures, found: CurvatureFigures) -> str:
+def _met(figures: RadiusFigures, curvature: CurvatureFigures) -> str:
     """How the prediction met the measured error at one radius."""
-    predicted = found.predicted[str(figures.radius)]
+    predicted = curvature.predicted[str(figures.radius)]
     quotient = predicted.measured_over_predicted
     beside = (
         f"at r = {numbers.tick(figures.radius)} measured {_error(figures.mean_relative_error)}, "
@@ -120,8 +120,8 @@ def sampling_line(report: Report) -> str | None:
 
 def series_line(series: Sequence[Result]) -> str | None:
     """The radii of each checkpoint about which the verdict is inconclusive; None where none is."""
-    found = [(result.short, _open(result.report)) for result in series]
-    doubts = [f"{name} at r={', '.join(radii)}" for name, radii in found if radii]
+    unsettled = [(result.short, _open(result.report)) for result in series]
+    doubts = [f"{name} at r={', '.join(radii)}" for name, radii in unsettled if radii]
     return f"inconclusive: {'; '.join(doubts)}" if doubts else None
 
 

@@ -19,10 +19,10 @@ def radius_properties(figures: RadiusFigures) -> Properties:
     for name, metric in figures.metrics.items():
         entries |= {f"mean_{name}": metric.mean, f"std_{name}": metric.std}
         entries[f"interval_{name}"] = metric.interval
-    for kind, found in figures.by_kind.items():
+    for kind, sample in figures.by_kind.items():
         entries |= {
             f"{key}[{kind}]": value
-            for key, value in found.to_dict().items()
+            for key, value in sample.to_dict().items()
             if key not in ("metrics", "reason")
         }
     if figures.radius != figures.radius_absolute:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -87,7 +86,7 @@ def _body(result: Result) -> str:
     findings, explained = text.findings(result), explanation(report)
     config = _table(
         ("key", "value"),
-        [(f"`{key}`", _value(value)) for key, value in report.config.items()],
+        [(f"`{key}`", escape(text.setting(value))) for key, value in report.config.items()],
     )
     blocks = [
         f"{headline}<br>{about}",
@@ -146,14 +145,14 @@ def _row(figures: RadiusFigures, config: Mapping[str, Any], routed: bool) -> lis
     return [*cells, said]
 
 
-def _figure(found: MetricFigures) -> str:
+def _figure(figures: MetricFigures) -> str:
     """A mean with its spread, and its interval on a line of its own."""
-    return "<br>".join(map(escape, text.figure(found).split("\n")))
+    return "<br>".join(map(escape, text.figure(figures).split("\n")))
 
 
 def _regression(regression: Regression) -> str:
-    before = "none" if regression.baseline_radius is None else regression.baseline_radius
-    now = "none" if regression.linearity_radius is None else regression.linearity_radius
+    before = numbers.linearity_radius(regression.baseline_radius)
+    now = numbers.linearity_radius(regression.linearity_radius)
     table = _table(
         text.REGRESSION_COLUMNS,
         [text.regression_cells(entry) for entry in regression.radii],
@@ -220,11 +219,6 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]], *, right: int =
     """A table of cells that are Markdown already, the first `right` columns aligned right."""
     rule = [*["---:"] * right, *[":---"] * (len(header) - right)]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, rule, *rows))
-
-
-def _value(value: Any) -> str:
-    shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return escape(shown)
 
 
 _MEANT = re.compile(r"([\\`*_\[\]|~$])")

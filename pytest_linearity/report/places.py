@@ -31,14 +31,14 @@ def report_places(configs: Sequence[Config], override: Path | None = None) -> li
     Raises:
         ConfigError: If a place cannot be written, or would overwrite a config.
     """
-    wanted = [override or config.report_path for config in configs]
+    paths = [override or config.report_path for config in configs]
     sharing = {
-        (path.resolve(), _source(config)) for path, config in zip(wanted, configs, strict=True)
+        (path.resolve(), _source(config)) for path, config in zip(paths, configs, strict=True)
     }
     shared = Counter(path for path, _ in sharing)
     places = [
         _labelled(path, name if shared[path.resolve()] > 1 else None, *_labels(config))
-        for path, name, config in zip(wanted, _names(configs), configs, strict=True)
+        for path, name, config in zip(paths, _names(configs), configs, strict=True)
     ]
     for place in places:
         require_writable(place)

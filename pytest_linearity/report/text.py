@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -38,10 +39,10 @@ def always_heading(report: Report, name: str) -> str:
     return f"{figures.label} {letter} {metric_limit(figures)}"
 
 
-def figure(found: MetricFigures) -> str:
+def figure(figures: MetricFigures) -> str:
     """A mean with its standard deviation, and below it the interval that it lies in."""
-    shown = numbers.spread(found.mean, found.std)
-    return shown if found.interval is None else f"{shown}\n{numbers.interval(found.interval)}"
+    shown = numbers.spread(figures.mean, figures.std)
+    return shown if figures.interval is None else f"{shown}\n{numbers.interval(figures.interval)}"
 
 
 def noise(floor: float | None) -> str:
@@ -56,7 +57,7 @@ def count(number: int | None) -> str:
 
 def linearity_radius(report: Report) -> str:
     """The linearity radius; ``none`` where no tested radius complies."""
-    return "none" if report.linearity_radius is None else str(report.linearity_radius)
+    return numbers.linearity_radius(report.linearity_radius)
 
 
 def compliance(figures: RadiusFigures, config: Mapping[str, Any]) -> str:
@@ -86,6 +87,11 @@ def findings(result: Result) -> list[str]:
     return lines
 
 
+def setting(value: Any) -> str:
+    """A value of config or environment as a person would write it."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
 def radius_unit(report: Report) -> str:
     """What the radii are parts of, as ``of norm 45.2``; nothing where they are absolute."""
     if report.config.get("radius_unit") != "relative":
@@ -113,13 +119,13 @@ def kind_rows(report: Report) -> list[tuple[list[str], bool]]:
             [
                 str(figures.radius),
                 kind,
-                *(figure(found.figures[name]) for name in ALWAYS),
-                verdict("yes" if found.complies else "no", found),
+                *(figure(sample.figures[name]) for name in ALWAYS),
+                verdict("yes" if sample.complies else "no", sample),
             ],
-            found.complies,
+            sample.complies,
         )
         for figures in report.radii
-        for kind, found in figures.by_kind.items()
+        for kind, sample in figures.by_kind.items()
     ]
 
 

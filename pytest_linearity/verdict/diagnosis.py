@@ -87,8 +87,10 @@ def _layers(measured: Measurement, radii: Sequence[float]) -> ProfileFigures | N
 
 
 def _refined(measured: Measurement) -> RefinedFigures | None:
-    found = measured.refinement
-    return None if found is None else RefinedFigures(found.low, found.high, found.evaluated)
+    crossing = measured.refinement
+    if crossing is None:
+        return None
+    return RefinedFigures(crossing.low, crossing.high, crossing.evaluated)
 
 
 def matrix(values: Tensor) -> Matrix:

@@ -122,7 +122,7 @@ class SampleFigures:
     @property
     def metrics(self) -> Mapping[str, MetricFigures]:
         """What was asked for besides relative error and cosine similarity, by name."""
-        return {name: found for name, found in self.figures.items() if name not in ALWAYS}
+        return {name: metric for name, metric in self.figures.items() if name not in ALWAYS}
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object, in which relative error and cosine similarity are spelled out."""
@@ -215,8 +215,8 @@ class RadiusFigures(SampleFigures):
         figures = _figures(values, name, limits)
         kinds = decode_value(Mapping[str, Any], values.get("by_kind", {}), f"{name}.by_kind")
         by_kind = {
-            kind: decode(SampleFigures, found, where, figures=_figures(found, where, limits))
-            for kind, found in kinds.items()
+            kind: decode(SampleFigures, sample, where, figures=_figures(sample, where, limits))
+            for kind, sample in kinds.items()
             for where in [f"{name}.by_kind.{kind}"]
         }
         return decode(cls, values, name, radius=radius, figures=figures, by_kind=by_kind)
@@ -313,7 +313,7 @@ class Report:
     def limits(self) -> Mapping[str, float]:
         """What the mean of each metric that gates was held against, by name of the metric."""
         figures = self.radii[0].figures
-        return {name: found.limit for name, found in figures.items() if found.limit is not None}
+        return {name: metric.limit for name, metric in figures.items() if metric.limit is not None}
 
     def at(self, radius: float) -> RadiusFigures:
         """The figures at a tested radius.
@@ -345,7 +345,7 @@ class Report:
             "passed": self.passed,
             "pairs": dict(self.pairs),
             "environment": dict(self.environment),
-            **{name: encode(found) for name, found in further.items() if found is not None},
+            **{name: encode(part) for name, part in further.items() if part is not None},
         }
 
     @classmethod

@@ -21,23 +21,23 @@ _PAIRS = "(direction, prompt) pairs"
 
 
 def judge_metric(
-    found: MetricValues, limit: float | None, certainty: Certainty | None
+    evaluated: MetricValues, limit: float | None, certainty: Certainty | None
 ) -> tuple[MetricFigures, Standing]:
     """Reduce the pairs of one metric and hold their mean against its limit.
 
     Args:
-        found: The figures of the metric.
+        evaluated: The figures of the metric.
         limit: Its limit, if it has one.
         certainty: How sure the verdict is to be; None where the mean alone is looked at.
 
     Returns:
         The figures, and how they stand to the limit.
     """
-    metric = found.metric
-    mean, std = mean_std(found.values)
+    metric = evaluated.metric
+    mean, std = mean_std(evaluated.values)
     bounds = _BOUNDS.get(metric.name, (-math.inf, math.inf))
-    interval = certainty.interval(found.values, bounds) if certainty else None
-    undefined = _undefined(found)
+    interval = certainty.interval(evaluated.values, bounds) if certainty else None
+    undefined = _undefined(evaluated)
     stands = (
         standing(metric.label, mean, interval, limit, metric.good, certainty)
         if undefined is None
@@ -51,7 +51,7 @@ def judge_metric(
         good=metric.good,
         mean=mean,
         std=std,
-        noise_floor=None if found.noise is None else mean_std(found.noise)[0],
+        noise_floor=None if evaluated.noise is None else mean_std(evaluated.noise)[0],
         limit=limit,
         complies=reason is None,
         reason=reason,
@@ -60,16 +60,16 @@ def judge_metric(
     return figures, stands
 
 
-def _undefined(found: MetricValues) -> str | None:
+def _undefined(evaluated: MetricValues) -> str | None:
     """Why the mean is not defined; None where it is."""
-    pairs, broken = found.values.numel(), int((~found.values.isfinite()).sum())
-    if found.failure is not None:
-        return f"{found.failure} in {broken} of {pairs} {_PAIRS}"
+    pairs, broken = evaluated.values.numel(), int((~evaluated.values.isfinite()).sum())
+    if evaluated.failure is not None:
+        return f"{evaluated.failure} in {broken} of {pairs} {_PAIRS}"
     if not broken:
         return None
-    if found.metric.name != RELATIVE_ERROR.name:
-        return f"{found.metric.label} is not finite in {broken} of {pairs} {_PAIRS}"
-    unknown = int(found.values.isnan().sum())
+    if evaluated.metric.name != RELATIVE_ERROR.name:
+        return f"{evaluated.metric.label} is not finite in {broken} of {pairs} {_PAIRS}"
+    unknown = int(evaluated.values.isnan().sum())
     if unknown:
         return f"logits are not finite in {unknown} of {pairs} {_PAIRS}"
     return (

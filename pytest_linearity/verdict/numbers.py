@@ -23,6 +23,11 @@ def tick(radius: float) -> str:
     return f"{float(f'{radius:.3g}'):g}"
 
 
+def linearity_radius(radius: float | None) -> str:
+    """A linearity radius; ``none`` where no tested radius complies."""
+    return "none" if radius is None else str(radius)
+
+
 def mean(value: float | None) -> str:
     """A mean in at most six letters; ``-`` where there is none."""
     if value is None:

@@ -33,8 +33,8 @@ class Certainty:
         Returns:
             None for a single direction, or where a figure is not finite.
         """
-        found = mean_interval(values.mean(dim=-1).tolist(), self.level)
-        return found and (max(found[0], bounds[0]), min(found[1], bounds[1]))
+        ends = mean_interval(values.mean(dim=-1).tolist(), self.level)
+        return ends and (max(ends[0], bounds[0]), min(ends[1], bounds[1]))
 
 
 @dataclass(frozen=True)

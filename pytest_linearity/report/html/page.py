@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pytest_linearity.numerics.metrics.registry import ALWAYS
 from pytest_linearity.report import text
@@ -48,7 +47,7 @@ def html(results: Sequence[Result], unmeasured: Sequence[Failure] = ()) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["shown"] = _shown
+    environment.filters["shown"] = text.setting
     failing = sum(not result.passed for result in results) + len(unmeasured)
     return environment.get_template("page.html.jinja").render(
         results=results,
@@ -104,8 +103,3 @@ def _inline(drawing: Drawing, description: str, prefix: str) -> Markup:
     from markupsafe import Markup
 
     return Markup(drawing.svg(description, prefix))
-
-
-def _shown(value: Any) -> str:
-    """A value of config or environment as a person would write it."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -89,9 +89,9 @@ def _head(axes: Axes, result: Result, *, above: float) -> None:
     """Name and verdict over a column, so many points above its first panel."""
     report = result.report
     verdict = "passes" if report.passed else "fails"
-    name, found = shorten(result.short, 24), text.linearity_radius(report)
+    name, radius = shorten(result.short, 24), text.linearity_radius(report)
     heading = axes.annotate(
-        f"{name}: {verdict}, linearity radius {found}",
+        f"{name}: {verdict}, linearity radius {radius}",
         (0, 1),
         xycoords="axes fraction",
         xytext=(0, above),

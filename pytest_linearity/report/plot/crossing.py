@@ -30,8 +30,8 @@ def draw_crossing(axes: Axes, report: Report, palette: Palette) -> None:
     """
     radii = [figures.radius for figures in report.radii]
     if report.second_order is not None:
-        found = [(r, report.second_order.predicted[str(r)].relative_error) for r in sorted(radii)]
-        line = [(r, error) for r, error in found if error]
+        predicted = report.second_order.predicted
+        line = [(r, error) for r in sorted(radii) if (error := predicted[str(r)].relative_error)]
         if line:
             axes.plot(
                 *zip(*line, strict=True),

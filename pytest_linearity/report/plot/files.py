@@ -46,10 +46,10 @@ def require_plottable(path: Path) -> None:
         ConfigError: If matplotlib is missing, or the suffix is not one of `SUFFIXES`.
     """
     if path.suffix.lower() not in SUFFIXES:
-        found = f"not {path.suffix}" if path.suffix else "and this name has none"
+        problem = f"not {path.suffix}" if path.suffix else "and this name has none"
         raise ConfigError(
             f"{brief(path)}: a plot's suffix is {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}, "
-            f"{found}"
+            f"{problem}"
         )
     require_matplotlib(str(brief(path)))
 

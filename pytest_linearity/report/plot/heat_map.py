@@ -52,7 +52,7 @@ def draw_profile(
     radii = [figures.radius for figures in report.radii]
     rows = [_colourable(layers.radii[str(radius)].relative_error) for radius in radii]
     blocks = len(layers.names)
-    norm = _norm([value for found in among or (layers,) for value in _positive(found)])
+    norm = _norm([value for profile in among or (layers,) for value in _positive(profile)])
     _hatch_undefined(axes, palette)
     edges = [place - 0.5 for place in range(1, blocks + 2)]
     heights = [place - 0.5 for place in range(len(radii) + 1)]

@@ -121,14 +121,14 @@ def _points(report: Report, name: str) -> list[_Point]:
     return [
         _Point(
             radius.radius,
-            found.mean,
-            found.std or 0.0,
-            radius.complies if name in ALWAYS else found.complies,
-            found.interval,
+            metric.mean,
+            metric.std or 0.0,
+            radius.complies if name in ALWAYS else metric.complies,
+            metric.interval,
             radius.inconclusive,
         )
         for radius in report.radii
-        for found in [radius.figures[name]]
+        for metric in [radius.figures[name]]
     ]
 
 
@@ -169,8 +169,9 @@ def _draw_points(
         axes.vlines(radii, below, above, color=GOOD, alpha=0.55, linewidth=1.1)
         axes.plot(radii, means, color=GOOD, zorder=3)
     _draw_intervals(axes, points, lowest, highest)
-    kept = [(r, m) for r, m, (p, _) in zip(radii, means, defined, strict=True) if p.complies]
-    broken = [(r, m) for r, m, (p, _) in zip(radii, means, defined, strict=True) if not p.complies]
+    marks = [(p, (p.radius, max(mean, lowest))) for p, mean in defined]
+    kept = [mark for p, mark in marks if p.complies]
+    broken = [mark for p, mark in marks if not p.complies]
     for marker, colour, size, label, chosen in (
         ("o", GOOD, 7.0, "complies", kept),
         ("X", BAD, 9.0, "does not comply", broken),
@@ -186,9 +187,7 @@ def _draw_points(
                 zorder=4,
                 clip_on=False,
             )
-    doubtful = [
-        (r, m) for r, m, (p, _) in zip(radii, means, defined, strict=True) if p.inconclusive
-    ]
+    doubtful = [mark for p, mark in marks if p.inconclusive]
     if doubtful:
         axes.plot(
             *zip(*doubtful, strict=True),
@@ -218,10 +217,10 @@ def _draw_points(
 
 def _draw_intervals(axes: Axes, points: Sequence[_Point], lowest: float, highest: float) -> None:
     """Where the means over all directions lie, as error bars, cut where the scale ends."""
-    found = [(p.radius, *p.interval) for p in points if p.interval is not None]
-    for radius, low, high in found:
+    intervals = [(p.radius, *p.interval) for p in points if p.interval is not None]
+    for radius, low, high in intervals:
         ends = max(low, lowest), min(high, highest)
-        label = "interval of the mean" if radius == found[0][0] else None
+        label = "interval of the mean" if radius == intervals[0][0] else None
         axes.plot(
             (radius, radius), ends, "-_", color=GOOD, linewidth=2.4, markersize=9, label=label
         )

@@ -21,11 +21,7 @@ from pytest_linearity.report.plot.axes import (
     spaced_out,
 )
 from pytest_linearity.report.plot.palette import BAD, GOOD, RAMP, Palette
-from pytest_linearity.report.results import (
-    mean_at,
-    over_steps,
-    radii_of,
-)
+from pytest_linearity.report.results import mean_at, over_steps, radii_of
 from pytest_linearity.verdict import numbers
 
 if TYPE_CHECKING:
@@ -82,13 +78,13 @@ def _draw_linearity_radius(
     axes.set_yticks(named, [numbers.tick(radius) for radius in named])
     axes.set_yticks([], minor=True)
     axes.set_title("linearity radius")
-    found = [result.report.linearity_radius for result in series]
-    line = [float("nan") if radius is None else radius for radius in found]
+    reached = [result.report.linearity_radius for result in series]
+    line = [float("nan") if radius is None else radius for radius in reached]
     axes.plot(places, line, color=palette.muted, drawstyle="default", linewidth=1.2)
     for marker, colour, size, passed in (("o", GOOD, 7.0, True), ("X", BAD, 9.0, False)):
         chosen = [
             (place, radius)
-            for place, radius, result in zip(places, found, series, strict=True)
+            for place, radius, result in zip(places, reached, series, strict=True)
             if radius is not None and result.report.passed is passed
         ]
         if chosen:
@@ -99,7 +95,7 @@ def _draw_linearity_radius(
                 "markeredgecolor": palette.paper,
             }
             axes.plot(*zip(*chosen, strict=True), marker, label=label, clip_on=False, **drawn)
-    none = [place for place, radius in zip(places, found, strict=True) if radius is None]
+    none = [place for place, radius in zip(places, reached, strict=True) if radius is None]
     if none:
         axes.plot(
             none,
@@ -131,9 +127,9 @@ def _draw_metric(
     drawn: list[float] = []
     ramp = LinearSegmentedColormap.from_list("radii", RAMP)
     for number, radius in reversed(list(enumerate(radii))):
-        found = [mean_at(result, radius, metric) for result in series]
-        values = [math.nan if value is None else value for value in found]
-        drawn += [value for value in found if value is not None]
+        means = [mean_at(result, radius, metric) for result in series]
+        values = [math.nan if value is None else value for value in means]
+        drawn += [value for value in means if value is not None]
         axes.plot(
             places,
             values,

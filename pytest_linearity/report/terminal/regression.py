@@ -6,10 +6,11 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from pytest_linearity.report import text
 from pytest_linearity.report.style import PLAIN, Style
 from pytest_linearity.report.terminal.tables import draw, header, table
 from pytest_linearity.verdict import numbers
-from pytest_linearity.verdict.regression.compare import RadiusRegression, Regression
+from pytest_linearity.verdict.regression.compare import Regression
 
 _STYLES = {"regressed": "bold red", "no worse": "green", "not compared": "yellow"}
 
@@ -38,21 +39,15 @@ def _radii(regression: Regression, style: Style) -> Table:
         ("radius", ""),
         ("baseline", ""),
         ("now", ""),
-        ("growth", style.spelled(f"≤ {_percent(regression.max_regression)}")),
+        ("growth", style.spelled(f"≤ {100 * regression.max_regression:.3g}%")),
         ("difference", "95% interval"),
     ):
         title = header(name, note) if note else name
         shown.add_column(title, justify="right", overflow="fold")
     shown.add_column("verdict", overflow="fold")
     for entry in regression.radii:
-        shown.add_row(
-            str(entry.radius),
-            numbers.mean(entry.baseline),
-            numbers.mean(entry.current),
-            _growth(entry),
-            _interval(entry),
-            Text(entry.status, style=_STYLES.get(entry.status, "")),
-        )
+        *cells, status = text.regression_cells(entry)
+        shown.add_row(*cells, Text(status, style=_STYLES.get(status, "")))
     return shown
 
 
@@ -62,25 +57,9 @@ def _verdict(regression: Regression) -> Text:
     return Text.assemble(
         " ",
         ("linearity radius ", "bold"),
-        (_radius(regression.linearity_radius), "bold red" if fell else "bold green"),
-        (f"  baseline {_radius(regression.baseline_radius)}{by}", "dim"),
+        (
+            numbers.linearity_radius(regression.linearity_radius),
+            "bold red" if fell else "bold green",
+        ),
+        (f"  baseline {numbers.linearity_radius(regression.baseline_radius)}{by}", "dim"),
     )
-
-
-def _growth(entry: RadiusRegression) -> str:
-    return "-" if entry.growth is None else f"{100 * entry.growth:+.3g}%"
-
-
-def _interval(entry: RadiusRegression) -> str:
-    if entry.interval is None:
-        return "-"
-    low, high = entry.interval
-    return f"[{low:.2g}, {high:.2g}]"
-
-
-def _percent(part: float) -> str:
-    return f"{100 * part:.3g}%"
-
-
-def _radius(radius: float | None) -> str:
-    return "none" if radius is None else str(radius)

@@ -78,8 +78,8 @@ def _metrics_table(report: Report, names: Sequence[str], style: Style) -> Table:
     shown.add_column(_radius_header(report), justify="right", overflow="fold")
     _add_metrics(shown, report, names, style)
     for figures in report.radii:
-        found = [figures.figures[name] for name in names]
-        cells = [_figure(one, style, "" if one.complies else "bold red") for one in found]
+        metrics = [figures.figures[name] for name in names]
+        cells = [_figure(m, style, "" if m.complies else "bold red") for m in metrics]
         shown.add_row(str(figures.radius), *cells)
     return shown
 
@@ -160,8 +160,8 @@ def _color(said: str) -> str:
     return _STYLES.get(said, "yellow")
 
 
-def _figure(found: MetricFigures, style: Style, color: str = "") -> Text:
-    return _dim_below(style.spelled(text.figure(found)), color)
+def _figure(figures: MetricFigures, style: Style, color: str = "") -> Text:
+    return _dim_below(style.spelled(text.figure(figures)), color)
 
 
 def _dim_below(cell: str, color: str = "") -> Text:

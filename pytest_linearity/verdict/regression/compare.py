@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from pytest_linearity.verdict import numbers
 from pytest_linearity.verdict.confidence import mean_interval
 from pytest_linearity.verdict.document import Report
 from pytest_linearity.verdict.regression.pairing import (
@@ -123,14 +124,14 @@ class Regression:
         if not self.radius_fell:
             return None
         by = f" ({self.basis})" if self.basis else ""
-        reached = "none" if self.linearity_radius is None else self.linearity_radius
+        reached = numbers.linearity_radius(self.linearity_radius)
         return f"linearity radius {reached} fell below the baseline's {self.baseline_radius}{by}"
 
     @property
     def reasons(self) -> tuple[str, ...]:
         """Everything that has regressed, each as a line for people."""
-        found = [*(entry.reason for entry in self.radii), self.radius_reason]
-        return tuple(reason for reason in found if reason is not None)
+        lines = [*(entry.reason for entry in self.radii), self.radius_reason]
+        return tuple(line for line in lines if line is not None)
 
     def at(self, radius: float) -> RadiusRegression:
         """The comparison at a tested radius.
@@ -202,17 +203,17 @@ def _compared(
     now, then = (
         _errors(one, radius, kept) for one, kept in zip((report, baseline), rows, strict=True)
     )
-    found = _paired(radius, now, then)
+    entry = _paired(radius, now, then)
     lost = int((np.isfinite(then) & ~np.isfinite(now)).sum())
     if lost:
         undefined = (
             f"relative error undefined in {lost} of {now.size} (direction, prompt) pairs "
             f"at r={radius} where the baseline's is defined"
         )
-        return replace(found, status="regressed", reason=undefined)
-    status = _status(found, max_regression, _rounding(report, radius) + _rounding(baseline, radius))
-    reason = _growth(found, max_regression) if status == "regressed" else None
-    return replace(found, status=status, reason=reason)
+        return replace(entry, status="regressed", reason=undefined)
+    status = _status(entry, max_regression, _rounding(report, radius) + _rounding(baseline, radius))
+    reason = _growth(entry, max_regression) if status == "regressed" else None
+    return replace(entry, status=status, reason=reason)
 
 
 def _errors(report: Report, radius: float, rows: Sequence[int]) -> Figures:
@@ -253,32 +254,32 @@ def _rounding(report: Report, radius: float) -> float:
     return (figures.noise_floor or 0.0) * (1 + (figures.mean_relative_error or 0.0))
 
 
-def _status(found: RadiusRegression, max_regression: float, rounding: float) -> Status:
-    if found.difference is None or found.baseline is None:
+def _status(entry: RadiusRegression, max_regression: float, rounding: float) -> Status:
+    if entry.difference is None or entry.baseline is None:
         return "not compared"
-    if found.difference <= 0:
+    if entry.difference <= 0:
         return "no worse"
-    allowed = max_regression * found.baseline
-    if found.difference <= allowed or math.isclose(found.difference, allowed, rel_tol=1e-9):
+    allowed = max_regression * entry.baseline
+    if entry.difference <= allowed or math.isclose(entry.difference, allowed, rel_tol=1e-9):
         return "within limit"
-    if found.interval is not None and found.interval[0] <= 0:
+    if entry.interval is not None and entry.interval[0] <= 0:
         return "within chance"
-    return "within rounding" if found.difference <= rounding else "regressed"
+    return "within rounding" if entry.difference <= rounding else "regressed"
 
 
-def _growth(found: RadiusRegression, max_regression: float) -> str:
-    by = "grew" if found.growth is None else f"grew {_percent(found.growth)}"
-    over = "from" if found.growth is None else "over"
+def _growth(entry: RadiusRegression, max_regression: float) -> str:
+    by = "grew" if entry.growth is None else f"grew {_percent(entry.growth)}"
+    over = "from" if entry.growth is None else "over"
     chance = (
-        f"{_CONFIDENCE:.0%} interval [{found.interval[0]:.3g}, {found.interval[1]:.3g}]"
-        if found.interval is not None
+        f"{_CONFIDENCE:.0%} interval [{entry.interval[0]:.3g}, {entry.interval[1]:.3g}]"
+        if entry.interval is not None
         else "no interval from a single direction"
     )
-    left_out = f"; {found.undefined} undefined pairs left out" if found.undefined else ""
+    left_out = f"; {entry.undefined} undefined pairs left out" if entry.undefined else ""
     return (
-        f"mean relative error {found.current:.3g} {by} {over} the baseline's "
-        f"{found.baseline:.3g} at r={found.radius} (limit {_percent(max_regression)}; "
-        f"difference {found.difference:.3g}, {chance}{left_out})"
+        f"mean relative error {entry.current:.3g} {by} {over} the baseline's "
+        f"{entry.baseline:.3g} at r={entry.radius} (limit {_percent(max_regression)}; "
+        f"difference {entry.difference:.3g}, {chance}{left_out})"
     )
 
 

@@ -82,12 +82,9 @@ def _refuse(differences: Sequence[str], name: str) -> None:
 
 def _key_differences(config: Mapping[str, Any], baseline: Report) -> list[str]:
     values = [(key, _value(config, key), _value(baseline.config, key)) for key in _KEYS]
-    found = [(key, here, there) for key, here, there in values if here != there]
     radii = [float(radius) for radius in config["radii"]]
-    earlier = [figures.radius for figures in baseline.radii]
-    if radii != earlier:
-        found.append(("radii", radii, earlier))
-    return [_difference(key, here, there) for key, here, there in found]
+    values.append(("radii", radii, [figures.radius for figures in baseline.radii]))
+    return [_difference(key, now, before) for key, now, before in values if now != before]
 
 
 def _value(config: Mapping[str, Any], key: str) -> Any:
@@ -107,10 +104,10 @@ def _input_differences(
     ]
 
 
-def _probe_differences(here: Mapping[str, Any], there: Mapping[str, Any]) -> list[str]:
-    if here.get("digest") == there.get("digest"):
+def _probe_differences(probes: Mapping[str, Any], baseline: Mapping[str, Any]) -> list[str]:
+    if probes.get("digest") == baseline.get("digest"):
         return []
-    rows, earlier = _rows(here), _rows(there)
+    rows, earlier = _rows(probes), _rows(baseline)
     if len(rows) != len(earlier):
         return [_difference("probes", f"{len(rows)} prompts", f"{len(earlier)} prompts")]
     other = [row for row, before in zip(rows, earlier, strict=True) if row != before]
@@ -127,29 +124,27 @@ def _rows(probes: Mapping[str, Any]) -> list[tuple[Any, Any, Any]]:
     ]
 
 
-def _scope_differences(here: Mapping[str, Any], there: Mapping[str, Any]) -> list[str]:
-    found = []
-    kinds = [_kind(scope) for scope in (here, there)]
+def _scope_differences(scope: Mapping[str, Any], baseline: Mapping[str, Any]) -> list[str]:
+    differences = []
+    kinds = [_directions(one).get("kind") for one in (scope, baseline)]
     if kinds[0] != kinds[1]:
-        found.append(_difference("kind of directions", *kinds))
-    for (kind, mine), (_, theirs) in zip(_digests(here), _digests(there), strict=False):
-        if mine != theirs:
-            found.append(f"directions: {kind} is made of other files than in the baseline")
+        differences.append(_difference("kind of directions", *kinds))
+    for (kind, digest), (_, earlier) in zip(_digests(scope), _digests(baseline), strict=False):
+        if digest != earlier:
+            differences.append(f"directions: {kind} is made of other files than in the baseline")
     # Another `param_scope` has been named already, and always has other parameters.
-    same_scope = here.get("param_scope") == there.get("param_scope")
-    if same_scope and here.get("digest") != there.get("digest"):
+    same_scope = scope.get("param_scope") == baseline.get("param_scope")
+    if same_scope and scope.get("digest") != baseline.get("digest"):
         sizes = [
-            f"{scope.get('parameters')} in {scope.get('tensors')} tensors"
-            for scope in (here, there)
+            f"{one.get('parameters')} in {one.get('tensors')} tensors" for one in (scope, baseline)
         ]
-        found.append(_difference("names or shapes of the parameters in scope", *sizes))
-    return found
+        differences.append(_difference("names or shapes of the parameters in scope", *sizes))
+    return differences
 
 
 def _digests(scope: Mapping[str, Any]) -> list[tuple[Any, Any]]:
     """Each kind of directions with a digest of the files that it is made of, if there are any."""
-    directions = scope.get("directions")
-    kinds = directions.get("kinds") if isinstance(directions, Mapping) else None
+    kinds = _directions(scope).get("kinds")
     return [
         (entry.get("kind"), entry.get("digest"))
         for entry in (kinds if isinstance(kinds, list) else [])
@@ -157,9 +152,9 @@ def _digests(scope: Mapping[str, Any]) -> list[tuple[Any, Any]]:
     ]
 
 
-def _kind(scope: Mapping[str, Any]) -> Any:
+def _directions(scope: Mapping[str, Any]) -> Mapping[str, Any]:
     directions = scope.get("directions")
-    return directions.get("kind") if isinstance(directions, Mapping) else None
+    return directions if isinstance(directions, Mapping) else {}
 
 
 def _lack_of_pairs(report: Report, name: str = "the baseline") -> list[str]:
@@ -174,25 +169,25 @@ def _lack_of_pairs(report: Report, name: str = "the baseline") -> list[str]:
 
 
 def _shape_differences(report: Report, baseline: Report) -> list[str]:
-    found = []
+    differences = []
     for figures in report.radii:
         key = str(figures.radius)
-        here, there = (_prompts(one.pairs[key]["relative_error"]) for one in (report, baseline))
-        if here != there:
-            found.append(_difference(f"prompts of a direction at r={key}", here, there))
+        now, before = (_prompts(one.pairs[key]["relative_error"]) for one in (report, baseline))
+        if now != before:
+            differences.append(_difference(f"prompts of a direction at r={key}", now, before))
     for name, one in (("this report", report), ("the baseline", baseline)):
         declared = sum(counts_by_kind(one).values())
         if any(len(pairs["relative_error"]) != declared for pairs in one.pairs.values()):
-            found.append(f"{name} has not {declared} directions at every radius")
-    return found
+            differences.append(f"{name} has not {declared} directions at every radius")
+    return differences
 
 
 def _prompts(rows: Sequence[Sequence[Any]]) -> int:
     return len(rows[0]) if rows else 0
 
 
-def _difference(what: str, here: object, there: object) -> str:
-    values = [value if isinstance(value, str) else shown(value) for value in (here, there)]
+def _difference(what: str, now: object, before: object) -> str:
+    values = [value if isinstance(value, str) else shown(value) for value in (now, before)]
     return f"{what}: {values[0]} here, {values[1]} in the baseline"
 
 
@@ -202,12 +197,12 @@ Rows = tuple[list[int], list[int]]
 
 def common_rows(report: Report, baseline: Report) -> Rows:
     """The rows of the directions that both have; of each kind the first so many."""
-    here, there = counts_by_kind(report), counts_by_kind(baseline)
+    now, before = counts_by_kind(report), counts_by_kind(baseline)
     rows: Rows = ([], [])
     starts = [0, 0]
-    for kind, count in here.items():
-        shared = range(min(count, there.get(kind, 0)))
-        for side, counts in enumerate((here, there)):
+    for kind, count in now.items():
+        shared = range(min(count, before.get(kind, 0)))
+        for side, counts in enumerate((now, before)):
             rows[side].extend(starts[side] + k for k in shared)
             starts[side] += counts.get(kind, 0)
     return rows
@@ -215,8 +210,7 @@ def common_rows(report: Report, baseline: Report) -> Rows:
 
 def counts_by_kind(report: Report) -> dict[str, int]:
     """How many directions of each kind a report has; those of a kind lie one after another."""
-    directions = report.scope.get("directions")
-    kinds = directions.get("kinds") if isinstance(directions, Mapping) else None
+    kinds = _directions(report.scope).get("kinds")
     if not isinstance(kinds, list):
         return {"": _measured(report)}
     return {str(entry["kind"]): int(entry["count"]) for entry in kinds}

@@ -36,8 +36,8 @@ def _on(report: Report, figures: RadiusFigures, rows: Sequence[int]) -> RadiusFi
     return replace(
         figures,
         figures={
-            name: replace(found, mean=means.get(name, found.mean))
-            for name, found in figures.figures.items()
+            name: replace(metric, mean=means.get(name, metric.mean))
+            for name, metric in figures.figures.items()
         },
     )
 

@@ -25,8 +25,8 @@ from tests.support.diagnoses import ALL, NAMES, RADII, report
 
 class TestForms:
     def test_terminal(self) -> None:
-        found = render(report(), "gate.yaml", Style(width=200))
-        assert " • refined linearity radius 0.63 (fails at 0.65)\n • curvature ratio 0.62" in found
+        table = render(report(), "gate.yaml", Style(width=200))
+        assert " • refined linearity radius 0.63 (fails at 0.65)\n • curvature ratio 0.62" in table
         narrow = render(report(), "gate.yaml", Style(width=60))
         assert "relative error 0.20\n   predicted at r = 0.645;" in narrow
         assert max(map(len, render(report(), "gate.yaml").splitlines())) <= 80
@@ -42,10 +42,10 @@ class TestForms:
         assert dict(verdict_properties(report()))["refined_linearity_radius"] == "0.63"
 
     def test_names_of_blocks_are_text_and_nothing_else(self) -> None:
-        found = report()
-        assert found.layers is not None
-        hostile = replace(found.layers, names=(*NAMES[:2], reports.HOSTILE, "$x_1$"))
-        result = Result("gate.yaml", None, None, replace(found, layers=hostile))
+        measured = report()
+        assert measured.layers is not None
+        hostile = replace(measured.layers, names=(*NAMES[:2], reports.HOSTILE, "$x_1$"))
+        result = Result("gate.yaml", None, None, replace(measured, layers=hostile))
         assert "<script" not in html([result])
         assert "<script" not in markdown([result])
 
@@ -53,8 +53,10 @@ class TestForms:
         from pytest_linearity.report.plot.palette import PRINT
         from pytest_linearity.report.plot.radii import draw_report
 
-        found = report()
-        (heat,) = [axes for axes in draw_report(found, PRINT).axes if "block" in axes.get_xlabel()]
+        measured = report()
+        (heat,) = [
+            axes for axes in draw_report(measured, PRINT).axes if "block" in axes.get_xlabel()
+        ]
         (fields,) = heat.collections
         assert fields.get_array().shape == (3, 4)
         assert float(fields.get_array()[2, 2]) == pytest.approx(0.248)
@@ -70,9 +72,9 @@ class TestForms:
         row = [value] * (blocks - 1) + [0.2 if value else value]
         means = {str(radius): LayerMeans(row, row) for radius in RADII}
         names = tuple(f"model.layers.{place}" for place in range(blocks))
-        found = replace(report(), layers=ProfileFigures(names, means))
-        assert "<image" not in report_drawing(found).svg("x", prefix="p")
-        assert explanation(found)
+        measured = replace(report(), layers=ProfileFigures(names, means))
+        assert "<image" not in report_drawing(measured).svg("x", prefix="p")
+        assert explanation(measured)
 
 
 @pytest.fixture(scope="module")

@@ -144,8 +144,8 @@ def test_only_checkpoints_that_could_not_be_measured() -> None:
 
 def test_steps_that_are_not_known_have_no_column() -> None:
     results = [measured(label=name) for name in ("base", "tuned")]
-    found = markdown(results)
-    assert "### gate.yaml\n\n| checkpoint | linearity radius |" in found
-    assert "\n| base | 0.3 | 0.0310 | 0.0930 | 0.3100 | ❌ no |" in found
+    summary = markdown(results)
+    assert "### gate.yaml\n\n| checkpoint | linearity radius |" in summary
+    assert "\n| base | 0.3 | 0.0310 | 0.0930 | 0.3100 | ❌ no |" in summary
     assert "<th>step</th>" not in html(results)
     assert "<th>step</th>" in html(series())

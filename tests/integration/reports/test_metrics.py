@@ -23,10 +23,10 @@ def figures(mean: float | None, limit: float | None = None, **fields: Any) -> Me
     good = fields.pop("good", "smaller")
     kept = limit is None or (mean is not None and (mean <= limit) is (good == "smaller"))
     complies = mean is not None and kept
-    given = {"label": "kl", "std": None if mean is None else mean / 2, "noise_floor": 1e-9}
+    usual = {"label": "kl", "std": None if mean is None else mean / 2, "noise_floor": 1e-9}
     reason = None if complies else "mean kl is what it is"
     return MetricFigures(
-        **{**given, **fields}, good=good, mean=mean, limit=limit, complies=complies, reason=reason
+        **{**usual, **fields}, good=good, mean=mean, limit=limit, complies=complies, reason=reason
     )
 
 
@@ -36,10 +36,10 @@ def with_metrics(report: Report, *metrics: dict[str, MetricFigures]) -> Report:
     judged = tuple(
         replace(
             entry,
-            figures={**entry.figures, **found},
-            complies=all(m.complies for m in found.values()),
+            figures={**entry.figures, **metrics},
+            complies=all(m.complies for m in metrics.values()),
         )
-        for entry, found in radii
+        for entry, metrics in radii
     )
     reached = max((entry.radius for entry in judged if entry.complies), default=None)
     return replace(report, radii=judged, linearity_radius=reached)
@@ -47,7 +47,7 @@ def with_metrics(report: Report, *metrics: dict[str, MetricFigures]) -> Report:
 
 def shown(radii: tuple[float, ...] = (0.1, 1.0), count: int = 1) -> Report:
     labels = ["kl", "top-1 agreement", "symmetric relative error", "top-10 relative error", "own"]
-    found = [
+    metrics = [
         {
             f"m{place}": figures(
                 None if place == 3 else 0.03 * radius,
@@ -59,7 +59,7 @@ def shown(radii: tuple[float, ...] = (0.1, 1.0), count: int = 1) -> Report:
         }
         for radius in radii
     ]
-    return with_metrics(reports.report(radii, slope=0.1), *found)
+    return with_metrics(reports.report(radii, slope=0.1), *metrics)
 
 
 TABLE = """
@@ -119,11 +119,11 @@ class TestOtherForms:
         assert summary.count("</th>") == 6 + 2  # the figures with one more column, and the config
 
     def test_properties_of_junit(self) -> None:
-        found = dict(radius_properties(shown(count=4).at(0.1)))
-        assert found["mean_m0"] == "0.003"
-        assert found["std_m0"] == "0.0015"
-        assert "mean_m3" not in found  # which is not defined
-        assert "metrics" not in found
+        properties = dict(radius_properties(shown(count=4).at(0.1)))
+        assert properties["mean_m0"] == "0.003"
+        assert properties["std_m0"] == "0.0015"
+        assert "mean_m3" not in properties  # which is not defined
+        assert "metrics" not in properties
 
 
 class TestPlot:
@@ -135,8 +135,8 @@ class TestPlot:
         return draw_report(with_metrics(reports.report(radii), *metrics), PRINT).axes
 
     def test_has_a_panel_for_each(self) -> None:
-        found = [{"kl": figures(0.1 * r, 0.2), "own": figures(r, label="$x$")} for r in (1, 2, 3)]
-        titles = [axes.get_title() or axes.get_title("left") for axes in self.drawn(*found)]
+        metrics = [{"kl": figures(0.1 * r, 0.2), "own": figures(r, label="$x$")} for r in (1, 2, 3)]
+        titles = [axes.get_title() or axes.get_title("left") for axes in self.drawn(*metrics)]
         assert titles[2:] == ["kl ≤ 0.20", "$x$"]
         assert len(self.drawn({}, {}, {})) == 2
 
@@ -175,32 +175,32 @@ class TestBaseline:
         return with_metrics(paired.report(errors), *({"kl": figures(m, limit)} for m in means))
 
     def test_is_judged_by_the_limits_of_now(self) -> None:
-        found = self.compared(
+        regression = self.compared(
             self.report(0.01, 0.04, limit=0.03), self.report(0.01, 0.02, limit=None)
         )
-        assert (found.baseline_radius, found.linearity_radius) == (1.0, 0.1)
-        assert found.rejudged
-        assert not found.passed
+        assert (regression.baseline_radius, regression.linearity_radius) == (1.0, 0.1)
+        assert regression.rejudged
+        assert not regression.passed
 
     def test_a_stricter_limit_is_no_regression(self) -> None:
-        found = self.compared(
+        regression = self.compared(
             self.report(0.01, 0.04, limit=0.03), self.report(0.01, 0.04, limit=0.05)
         )
-        assert (found.baseline_radius, found.linearity_radius) == (0.1, 0.1)
-        assert found.passed
+        assert (regression.baseline_radius, regression.linearity_radius) == (0.1, 0.1)
+        assert regression.passed
 
     def test_a_metric_that_the_baseline_lacks_is_held_against_neither(self) -> None:
         errors = dict.fromkeys((0.1, 1.0), [[0.1, 0.1]] * 2)
         now = self.report(0.01, 0.04, limit=0.03)
         assert now.linearity_radius == 0.1
-        found = self.compared(now, paired.report(errors))
-        assert (found.baseline_radius, found.linearity_radius) == (1.0, 1.0)
-        assert found.passed
+        regression = self.compared(now, paired.report(errors))
+        assert (regression.baseline_radius, regression.linearity_radius) == (1.0, 1.0)
+        assert regression.passed
 
     def test_a_metric_that_is_not_defined_does_not_comply(self) -> None:
         then = self.report(0.01, 0.04, limit=0.05)
         first, second = then.radii
         undefined = {**second.figures, "kl": figures(None, 0.05)}
         then = replace(then, radii=(first, replace(second, figures=undefined)))
-        found = self.compared(self.report(0.01, 0.02, limit=0.03), then)
-        assert found.baseline_radius == 0.1
+        regression = self.compared(self.report(0.01, 0.02, limit=0.03), then)
+        assert regression.baseline_radius == 0.1

@@ -37,11 +37,11 @@ EDGE_CASES = {
 }
 
 
-def drawn(found: Report, **keys: Any) -> Figure:
+def drawn(measured: Report, **keys: Any) -> Figure:
     from pytest_linearity.report.plot.palette import PRINT
     from pytest_linearity.report.plot.radii import draw_report
 
-    return draw_report(found, PRINT, **keys)
+    return draw_report(measured, PRINT, **keys)
 
 
 def lines(axes: Axes) -> dict[str, list[tuple[float, float]]]:
@@ -55,11 +55,11 @@ def lines(axes: Axes) -> dict[str, list[tuple[float, float]]]:
 class TestOneReport:
     def test_shows_every_figure(self) -> None:
         errors, cosines = drawn(report()).axes
-        found = lines(errors)
-        assert found["complies"] == [(0.1, pytest.approx(0.031)), (0.3, pytest.approx(0.093))]
-        assert found["does not comply"] == [(1.0, pytest.approx(0.31))]
-        assert found["noise floor (below the axis)"] == [(r, 1e-6) for r in (0.1, 0.3, 1.0)]
-        assert {y for _, y in found["limit"]} == {0.2}
+        points = lines(errors)
+        assert points["complies"] == [(0.1, pytest.approx(0.031)), (0.3, pytest.approx(0.093))]
+        assert points["does not comply"] == [(1.0, pytest.approx(0.31))]
+        assert points["noise floor (below the axis)"] == [(r, 1e-6) for r in (0.1, 0.3, 1.0)]
+        assert {y for _, y in points["limit"]} == {0.2}
         assert {y for _, y in lines(cosines)["limit"]} == {0.95}
         assert lines(cosines)["does not comply"] == [(1.0, pytest.approx(1 - 0.7 * 0.31**2))]
 
@@ -81,8 +81,8 @@ class TestOneReport:
             assert not axes.texts
 
     def test_the_heading_gives_the_verdict(self) -> None:
-        def heading(found: Report, **keys: Any) -> str:
-            return drawn(found, **keys).get_suptitle()
+        def heading(measured: Report, **keys: Any) -> str:
+            return drawn(measured, **keys).get_suptitle()
 
         assert heading(report()) == "saves/run/checkpoint-500\nfails: linearity radius 0.3"
         assert heading(report(slope=0.01)).endswith("\npasses: linearity radius 1.0")
@@ -138,9 +138,9 @@ class TestSeries:
 
     def test_shows_linearity_radius_and_a_line_per_radius(self) -> None:
         radii, errors, cosines = self.figure(series()).axes
-        found = lines(radii)
-        assert found["passes"] == [(100.0, 1.0), (200.0, 1.0)]
-        assert found["fails"] == [(300.0, 0.3)]
+        points = lines(radii)
+        assert points["passes"] == [(100.0, 1.0), (200.0, 1.0)]
+        assert points["fails"] == [(300.0, 0.3)]
         assert lines(errors)["r = 1"] == [
             (step, pytest.approx(0.12 * 1.34**k)) for k, step in enumerate((100, 200, 300))
         ]

@@ -30,25 +30,25 @@ RADII = (0.1, 0.3, 1.0)
 
 def report(kappa: float | None = 0.62, refined: float = 0.64, **keys: Any) -> Report:
     """Two blocks, of which the second bends; κ and the crossing as given."""
-    found = reports.report(RADII, **keys)
+    measured = reports.report(RADII, **keys)
     predicted = {
         str(r): Prediction(None if kappa is None else r * kappa / 2, None, []) for r in RADII
     }
     crossing = 0.4 / kappa if kappa else None
     profile = {str(r): LayerMeans([r / 100, 2 * r], [1.0, 0.9]) for r in RADII}
     return replace(
-        found,
+        measured,
         second_order=CurvatureFigures(kappa, 0.1, crossing, [], [], predicted),
         layers=ProfileFigures(("a.0", "a.1"), profile),
         refined=RefinedFigures(refined / 1.02, refined * 1.02, ()),
     )
 
 
-def drawn(found: Report) -> Figure:
+def drawn(measured: Report) -> Figure:
     from pytest_linearity.report.plot.palette import PRINT
     from pytest_linearity.report.plot.radii import draw_report
 
-    return draw_report(found, PRINT)
+    return draw_report(measured, PRINT)
 
 
 def beside(results: list[Result], **keys: Any) -> Figure:
@@ -73,13 +73,13 @@ def pair() -> list[Result]:
 class TestCrossing:
     def test_prediction_is_a_line_and_both_crossings_stand_on_the_limit(self) -> None:
         errors = drawn(report()).axes[0]
-        found = lines(errors)
-        assert found["rκ/2, predicted by curvature"] == [
+        points = lines(errors)
+        assert points["rκ/2, predicted by curvature"] == [
             (r, pytest.approx(0.31 * r)) for r in RADII
         ]
-        [predicted] = found["crossing predicted by curvature"]
+        [predicted] = points["crossing predicted by curvature"]
         assert predicted == (pytest.approx(0.4 / 0.62), 0.2)
-        assert found["crossing measured (refined)"] == [(pytest.approx(0.64), 0.2)]
+        assert points["crossing measured (refined)"] == [(pytest.approx(0.64), 0.2)]
 
     def test_the_tips_of_both_marks_touch_the_limit(self) -> None:
         figure = drawn(report())
@@ -95,18 +95,18 @@ class TestCrossing:
         assert tips["^"] + half == pytest.approx(limit)
 
     def test_a_crossing_beyond_the_tested_radii_is_not_marked(self) -> None:
-        found = lines(drawn(report(0.01, refined=7.0)).axes[0])
-        assert not any(label.startswith("crossing") for label in found)
-        assert "rκ/2, predicted by curvature" in found
+        points = lines(drawn(report(0.01, refined=7.0)).axes[0])
+        assert not any(label.startswith("crossing") for label in points)
+        assert "rκ/2, predicted by curvature" in points
 
     def test_nothing_is_predicted_where_the_curvature_is_not_known(self) -> None:
         for kappa in (None, 0.0):
-            found = lines(drawn(report(kappa)).axes[0])
-            assert not any("curvature" in label for label in found)
+            points = lines(drawn(report(kappa)).axes[0])
+            assert not any("curvature" in label for label in points)
 
     def test_without_a_limit_there_is_no_crossing(self) -> None:
-        found = lines(drawn(report(relerr_threshold=0)).axes[0])
-        assert not any(label.startswith("crossing") for label in found)
+        points = lines(drawn(report(relerr_threshold=0)).axes[0])
+        assert not any(label.startswith("crossing") for label in points)
 
     def test_other_reports_look_as_before(self) -> None:
         assert set(lines(drawn(reports.report()).axes[0])) == {

@@ -31,7 +31,7 @@ def test_reports_at_the_edges(
     fixed.figures = figures
     write_config(**keys)
     pytester.runpytest("--linearity-config", "gate.yaml")
-    found = json.loads((pytester.path / "linearity_report.json").read_text())
+    document = json.loads((pytester.path / "linearity_report.json").read_text())
     for part in ("probes", "scope", "environment"):
-        found[part] = real_document[part]  # only a real run has these
-    assert not faults(found)
+        document[part] = real_document[part]  # only a real run has these
+    assert not faults(document)

@@ -23,9 +23,9 @@ SIZES = {"full": 743808, "attention": 200000, "mlp": 500000}
 
 
 def scope(name: str, slope: float, label: str | None = None, size: int | None = None) -> Result:
-    found = report(slope=slope, param_scope=name)
-    found = dataclasses.replace(found, scope={"parameters": size or SIZES.get(name, 1000)})
-    return Result("gate.yaml", label, None, found, scope=name)
+    sizes = {"parameters": size or SIZES.get(name, 1000)}
+    judged = dataclasses.replace(report(slope=slope, param_scope=name), scope=sizes)
+    return Result("gate.yaml", label, None, judged, scope=name)
 
 
 @pytest.fixture

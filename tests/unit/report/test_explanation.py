@@ -10,8 +10,8 @@ from tests.support import reports
 from tests.support.diagnoses import report
 
 
-def last(found: Report) -> str:
-    return next(line for line in explanation(found) if line.startswith("curvature"))
+def last(measured: Report) -> str:
+    return next(line for line in explanation(measured) if line.startswith("curvature"))
 
 
 class TestSentences:
@@ -38,11 +38,11 @@ class TestSentences:
         )
 
     def test_the_last_block_alone_bends(self) -> None:
-        found = report()
-        assert found.layers is not None
-        means = replace(found.layers.radii["1.0"], relative_error=[0.0, 0.05, 0.12, 0.31])
-        last_block = replace(found.layers, radii={**found.layers.radii, "1.0": means})
-        assert explanation(replace(found, layers=last_block))[-1] == (
+        measured = report()
+        assert measured.layers is not None
+        means = replace(measured.layers.radii["1.0"], relative_error=[0.0, 0.05, 0.12, 0.31])
+        last_block = replace(measured.layers, radii={**measured.layers.radii, "1.0": means})
+        assert explanation(replace(measured, layers=last_block))[-1] == (
             "layer profile at r = 1: relative error 0.31 after the last block, a.3, "
             "and less than half of it before"
         )

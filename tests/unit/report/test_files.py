@@ -40,8 +40,8 @@ class TestJson:
 
     def test_says_null_for_a_figure_that_is_not_defined(self, tmp_path: Path) -> None:
         write_json(report(error=None), tmp_path / "report.json")
-        found = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
-        assert found["metrics"]["0.3"]["mean_relative_error"] is None
+        document = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+        assert document["metrics"]["0.3"]["mean_relative_error"] is None
 
     @pytest.mark.parametrize("value", [float("nan"), float("inf")])
     def test_never_holds_what_is_not_json(self, value: float, tmp_path: Path) -> None:

@@ -45,68 +45,70 @@ EXPECTED = """\
 
 
 def test_verdict_first_then_what_fails_then_the_figures() -> None:
-    found = markdown([measured()])
-    assert found.startswith(EXPECTED)
-    assert "| `cos_threshold` | 0.95 |\n" in found
-    assert found.endswith("\n\n</details>\n")
+    summary = markdown([measured()])
+    assert summary.startswith(EXPECTED)
+    assert "| `cos_threshold` | 0.95 |\n" in summary
+    assert summary.endswith("\n\n</details>\n")
 
 
 def test_a_checkpoint_that_passes() -> None:
-    found = markdown([measured(slope=0.01)])
-    assert found.startswith("## ✅ linearity: gate.yaml passes\n\n**linearity radius 1.0**")
-    assert "❌" not in found
+    summary = markdown([measured(slope=0.01)])
+    assert summary.startswith("## ✅ linearity: gate.yaml passes\n\n**linearity radius 1.0**")
+    assert "❌" not in summary
 
 
 def test_no_linearity_radius_and_figures_that_are_not_defined() -> None:
-    found = markdown([measured(undefined=(0.1, 0.3, 1.0))])
-    assert "**linearity radius none**" in found
-    assert "| **0.1** | **undefined** | **undefined** |  | ❌ no |" in found
-    assert "- r=0.3: logits are not finite in 1 of 4 (direction, prompt) pairs" in found
+    summary = markdown([measured(undefined=(0.1, 0.3, 1.0))])
+    assert "**linearity radius none**" in summary
+    assert "| **0.1** | **undefined** | **undefined** |  | ❌ no |" in summary
+    assert "- r=0.3: logits are not finite in 1 of 4 (direction, prompt) pairs" in summary
 
 
 def test_a_radius_that_need_not_comply() -> None:
-    found = markdown([measured(min_linearity_radius=0.3)])
-    assert ", 0.3 is required<br>" in found
-    assert "| no (allowed) |" in found
-    assert "- r=1.0" not in found
+    summary = markdown([measured(min_linearity_radius=0.3)])
+    assert ", 0.3 is required<br>" in summary
+    assert "| no (allowed) |" in summary
+    assert "- r=1.0" not in summary
 
 
 def test_limits_have_all_their_digits() -> None:
-    found = markdown([measured(cos_threshold=0.999, relerr_threshold=0.005)])
-    assert "cosine similarity ≥ 0.999" in found
-    assert "relative error ≤ 0.005" in found
+    summary = markdown([measured(cos_threshold=0.999, relerr_threshold=0.005)])
+    assert "cosine similarity ≥ 0.999" in summary
+    assert "relative error ≤ 0.005" in summary
 
 
 def test_against_a_baseline() -> None:
-    found = markdown([regressed(measured(slope=0.01))])
-    assert found.startswith("## ❌ linearity: gate.yaml fails")
-    assert "- it grew 41%\n- linearity radius 0.3 fell below the baseline's 1.0\n" in found
-    assert "it may grow by 10%); linearity radius 1.0 → 0.3" in found
-    assert "| 1.0 | 0.2200 | 0.3100 | +40.9% | [0.05, 0.13] | regressed |" in found
+    summary = markdown([regressed(measured(slope=0.01))])
+    assert summary.startswith("## ❌ linearity: gate.yaml fails")
+    assert "- it grew 41%\n- linearity radius 0.3 fell below the baseline's 1.0\n" in summary
+    assert "it may grow by 10%); linearity radius 1.0 → 0.3" in summary
+    assert "| 1.0 | 0.2200 | 0.3100 | +40.9% | [0.05, 0.13] | regressed |" in summary
 
 
 def test_several_checkpoints_begin_with_their_series() -> None:
-    found = markdown(series())
-    assert found.startswith("## ❌ linearity: 1 of 3 checkpoints fail\n\n### gate.yaml\n\n| step |")
-    assert "| 300 | checkpoint-300 | 0.3 | 0.0215 | 0.0646 | 0.2155 | ❌ no |" in found
-    assert found.count("<details><summary>✅ checkpoint-") == 2
-    assert found.count("<details open><summary>❌ checkpoint-300") == 1
+    summary = markdown(series())
+    assert summary.startswith(
+        "## ❌ linearity: 1 of 3 checkpoints fail\n\n### gate.yaml\n\n| step |"
+    )
+    assert "| 300 | checkpoint-300 | 0.3 | 0.0215 | 0.0646 | 0.2155 | ❌ no |" in summary
+    assert summary.count("<details><summary>✅ checkpoint-") == 2
+    assert summary.count("<details open><summary>❌ checkpoint-300") == 1
     assert markdown(series((1, 2))).startswith("## ✅ linearity: all 2 checkpoints pass\n")
 
 
 def test_several_configs() -> None:
-    found = markdown([measured(name="a.yaml", slope=0.01), measured(name="b.yaml")])
-    assert "## ✅ linearity: a.yaml passes" in found
-    assert "## ❌ linearity: b.yaml fails" in found
-    assert "| step |" not in found
+    summary = markdown([measured(name="a.yaml", slope=0.01), measured(name="b.yaml")])
+    assert "## ✅ linearity: a.yaml passes" in summary
+    assert "## ❌ linearity: b.yaml fails" in summary
+    assert "| step |" not in summary
 
 
 def test_a_checkpoint_that_could_not_be_measured() -> None:
     broken = Failure("gate.yaml", "checkpoint-400", "model.safetensors: cut *short*")
-    found = markdown(series((1, 2)), [broken])
-    assert found.startswith("## ❌ linearity: 1 of 3 checkpoints fail")
-    assert "### ❌ gate.yaml: checkpoint-400 could not be measured\n\nReason: model.s" in found
-    assert "\\*short\\*" in found
+    summary = markdown(series((1, 2)), [broken])
+    assert summary.startswith("## ❌ linearity: 1 of 3 checkpoints fail")
+    assert "### ❌ gate.yaml: checkpoint-400 could not be measured\n\nReason: model.s" in summary
+    assert "\\*short\\*" in summary
     assert markdown([], [broken]).startswith("### ❌ gate.yaml: checkpoint-400 could not")
 
 

@@ -73,9 +73,9 @@ def test_refuses_what_is_not_a_report(
     for key in path[:-1]:
         part = part[key]
     part[path[-1]] = value
-    found = faults(broken)
-    assert found
-    assert all(re.search(re.escape(path[0]) + "|more", fault) for fault in found)
+    messages = faults(broken)
+    assert messages
+    assert all(re.search(re.escape(path[0]) + "|more", fault) for fault in messages)
 
 
 @pytest.mark.parametrize("key", ["config", "metrics", "pairs", "environment", "schema_version"])

@@ -32,8 +32,8 @@ def judged(
     cosines: Sequence[float] = (0.99, 0.991, 0.992),
     **more: object,
 ) -> RadiusFigures:
-    found = (torch.tensor(v, dtype=torch.float64)[:, None] for v in (errors, cosines))
-    return judge_radius(1.0, metric_values(*found), LIMITS, certainty=certainty, **more)  # type: ignore[arg-type]
+    values = (torch.tensor(v, dtype=torch.float64)[:, None] for v in (errors, cosines))
+    return judge_radius(1.0, metric_values(*values), LIMITS, certainty=certainty, **more)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -49,10 +49,10 @@ def test_the_four_cases(
     errors: list[float], mean: bool, confident: bool, inconclusive: bool
 ) -> None:
     for certainty, complies in ((None, mean), (MEAN, mean), (CONFIDENT, confident)):
-        found = judged(errors, certainty)
-        assert found.complies is complies
-        assert found.inconclusive is (inconclusive and certainty is not None)
-        assert (found.interval_relative_error is None) is (certainty is None)
+        figures = judged(errors, certainty)
+        assert figures.complies is complies
+        assert figures.inconclusive is (inconclusive and certainty is not None)
+        assert (figures.interval_relative_error is None) is (certainty is None)
 
 
 def test_reasons_on_the_mean() -> None:
@@ -75,25 +75,25 @@ def test_reasons_say_whether_the_limit_is_broken_or_directions_are_needed() -> N
 
 
 def test_no_doubt_about_one_limit_where_the_other_is_surely_broken() -> None:
-    found = judged(BELOW, CONFIDENT, [0.80, 0.81, 0.82])
-    assert (found.complies, found.inconclusive) == (False, False)
-    assert str(found.reason).startswith("mean cosine similarity 0.81 < 0.95 (limit broken: 95%")
-    assert "more directions" not in str(found.reason)
+    figures = judged(BELOW, CONFIDENT, [0.80, 0.81, 0.82])
+    assert (figures.complies, figures.inconclusive) == (False, False)
+    assert str(figures.reason).startswith("mean cosine similarity 0.81 < 0.95 (limit broken: 95%")
+    assert "more directions" not in str(figures.reason)
     assert judged(ABOVE, MEAN, [0.80, 0.81, 0.82]).reason == (
         "mean relative error 0.21 > 0.20, mean cosine similarity 0.81 < 0.95"
     )
 
 
 def test_both_limits_must_be_kept_for_sure() -> None:
-    found = judged(WITHIN, CONFIDENT, [0.94, 0.96, 0.98])
-    assert (found.complies, found.inconclusive) == (False, True)
-    assert "mean cosine similarity 0.96 from 0.95" in str(found.reason)
+    figures = judged(WITHIN, CONFIDENT, [0.94, 0.96, 0.98])
+    assert (figures.complies, figures.inconclusive) == (False, True)
+    assert "mean cosine similarity 0.96 from 0.95" in str(figures.reason)
 
 
 def test_intervals_that_touch_a_limit_keep_it() -> None:
     half = torch.full((3, 1), 0.5, dtype=torch.float64)
-    found = judge_radius(1.0, metric_values(half, half), Limits(0.5, 0.5), certainty=CONFIDENT)
-    assert (found.complies, found.inconclusive) == (True, False)
+    figures = judge_radius(1.0, metric_values(half, half), Limits(0.5, 0.5), certainty=CONFIDENT)
+    assert (figures.complies, figures.inconclusive) == (True, False)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -104,14 +104,14 @@ def test_undefined_pairs_fail_as_before(value: float) -> None:
 
 
 def test_more_directions_do_not_help_against_rounding() -> None:
-    found = judged(BELOW, CONFIDENT, noise_floor=0.5)
-    assert (found.complies, found.inconclusive) == (False, False)
-    assert str(found.reason).startswith("rounding alone causes")
+    figures = judged(BELOW, CONFIDENT, noise_floor=0.5)
+    assert (figures.complies, figures.inconclusive) == (False, False)
+    assert str(figures.reason).startswith("rounding alone causes")
 
 
 def test_a_single_direction_is_judged_by_its_mean() -> None:
-    found = judged([0.19], CONFIDENT, [0.99])
-    assert (found.complies, found.inconclusive, found.interval_relative_error) == (
+    figures = judged([0.19], CONFIDENT, [0.99])
+    assert (figures.complies, figures.inconclusive, figures.interval_relative_error) == (
         True,
         False,
         None,
@@ -146,18 +146,18 @@ class TestFurtherMetrics:
         values = torch.tensor(kl, dtype=torch.float64)[:, None]
         metric = MetricValues(find_metric("kl"), values, torch.zeros_like(values), None)
         limits = replace(LIMITS, metrics={"kl": 0.2})
-        found = (torch.tensor(v, dtype=torch.float64)[:, None] for v in (WITHIN, [0.99] * 3))
-        return judge_radius(1.0, metric_values(*found, metric), limits, certainty=certainty)
+        values = (torch.tensor(v, dtype=torch.float64)[:, None] for v in (WITHIN, [0.99] * 3))
+        return judge_radius(1.0, metric_values(*values, metric), limits, certainty=certainty)
 
     def test_take_part(self) -> None:
         assert self.judged(WITHIN, CONFIDENT).complies
         assert self.judged(BELOW, MEAN).complies
         assert self.judged(BELOW, MEAN).inconclusive
-        found = self.judged(BELOW, CONFIDENT)
-        assert not found.complies
-        assert "more directions are needed to tell mean kl 0.19 from 0.20" in str(found.reason)
-        assert found.metrics["kl"].interval == pytest.approx((0.0906, 0.2894), abs=1e-3)
-        assert not found.metrics["kl"].complies
+        figures = self.judged(BELOW, CONFIDENT)
+        assert not figures.complies
+        assert "more directions are needed to tell mean kl 0.19 from 0.20" in str(figures.reason)
+        assert figures.metrics["kl"].interval == pytest.approx((0.0906, 0.2894), abs=1e-3)
+        assert not figures.metrics["kl"].complies
         assert not self.judged(BEYOND, MEAN).inconclusive
 
 
@@ -171,28 +171,28 @@ class TestKinds:
         return judged(errors, certainty, [0.99] * 7, kinds=self.KINDS)
 
     def test_each_is_a_sample_of_its_own(self) -> None:
-        found = self.judged(WITHIN, BELOW, 0.1, MEAN)
-        assert found.interval_relative_error is None
-        assert found.by_kind["gaussian"].interval_relative_error == pytest.approx(
+        figures = self.judged(WITHIN, BELOW, 0.1, MEAN)
+        assert figures.interval_relative_error is None
+        assert figures.by_kind["gaussian"].interval_relative_error == pytest.approx(
             (0.0852, 0.1348), abs=1e-3
         )
-        assert found.by_kind["update"].interval_relative_error is None
-        assert [kind.inconclusive for kind in found.by_kind.values()] == [False, True, False]
-        assert (found.complies, found.inconclusive) == (True, True)
+        assert figures.by_kind["update"].interval_relative_error is None
+        assert [kind.inconclusive for kind in figures.by_kind.values()] == [False, True, False]
+        assert (figures.complies, figures.inconclusive) == (True, True)
 
     def test_confident(self) -> None:
-        found = self.judged(WITHIN, BELOW, 0.1, CONFIDENT)
-        assert not found.complies
-        assert str(found.reason).startswith("layerwise: more directions are needed")
+        figures = self.judged(WITHIN, BELOW, 0.1, CONFIDENT)
+        assert not figures.complies
+        assert str(figures.reason).startswith("layerwise: more directions are needed")
         assert self.judged(WITHIN, WITHIN, 0.19, CONFIDENT).complies
 
     @pytest.mark.parametrize("certainty", [MEAN, CONFIDENT])
     def test_more_directions_do_not_help_against_rounding(self, certainty: Certainty) -> None:
         errors = [*WITHIN, *BELOW, 0.1]
-        found = judged(errors, certainty, [0.99] * 7, kinds=self.KINDS, noise_floor=0.5)
-        assert found.by_kind["layerwise"].inconclusive
-        assert (found.complies, found.inconclusive) == (False, False)
-        assert str(found.reason).startswith("rounding alone causes")
+        figures = judged(errors, certainty, [0.99] * 7, kinds=self.KINDS, noise_floor=0.5)
+        assert figures.by_kind["layerwise"].inconclusive
+        assert (figures.complies, figures.inconclusive) == (False, False)
+        assert str(figures.reason).startswith("rounding alone causes")
 
     def test_each_must_keep_the_limits_of_further_metrics(self) -> None:
         """The mean over all of them does."""
@@ -202,12 +202,14 @@ class TestKinds:
         )
         metric = MetricValues(find_metric("kl"), values, torch.zeros_like(values), None)
         limits = replace(LIMITS, metrics={"kl": 0.2})
-        found = judge_radius(1.0, metric_values(errors, cosines, metric), limits, kinds=self.KINDS)
-        assert found.metrics["kl"].complies
-        assert not found.complies
-        assert found.reason == "layerwise: mean kl 0.30 > 0.20"
+        figures = judge_radius(
+            1.0, metric_values(errors, cosines, metric), limits, kinds=self.KINDS
+        )
+        assert figures.metrics["kl"].complies
+        assert not figures.complies
+        assert figures.reason == "layerwise: mean kl 0.30 > 0.20"
 
     def test_a_fixed_direction_beyond_the_limit_settles_it(self) -> None:
-        found = self.judged(WITHIN, BELOW, 0.3, CONFIDENT)
-        assert (found.complies, found.inconclusive) == (False, False)
-        assert found.reason == "update: mean relative error 0.30 > 0.20"
+        figures = self.judged(WITHIN, BELOW, 0.3, CONFIDENT)
+        assert (figures.complies, figures.inconclusive) == (False, False)
+        assert figures.reason == "update: mean relative error 0.30 > 0.20"

@@ -48,8 +48,8 @@ def _skewed(skewness: float) -> Draw:
     shape_parameter = 4 / skewness**2
 
     def draw(random: np.random.Generator, shape: tuple[int, int]) -> Draws:
-        found = random.gamma(shape_parameter, size=shape)
-        return (found - shape_parameter) / math.sqrt(shape_parameter)
+        draws = random.gamma(shape_parameter, size=shape)
+        return (draws - shape_parameter) / math.sqrt(shape_parameter)
 
     return draw
 
@@ -68,8 +68,8 @@ class TestInterval:
     def test_is_students(self, count: int, confidence: float) -> None:
         values = np.random.default_rng(count).normal(0.2, 0.05, count)
         oracle = stats.ttest_1samp(values, 0).confidence_interval(confidence)
-        found = mean_interval(values.tolist(), confidence)
-        assert found == pytest.approx((oracle.low, oracle.high), rel=1e-9)
+        interval = mean_interval(values.tolist(), confidence)
+        assert interval == pytest.approx((oracle.low, oracle.high), rel=1e-9)
 
     def test_digits_are_kept_where_it_is_almost_certain(self) -> None:
         low, high = mean_interval([1.0, 2.0, 3.0], 1 - 1e-12) or (0, 0)
@@ -101,8 +101,8 @@ class TestInterval:
     def test_prompts_first(self) -> None:
         # Prompts are fixed: their spread says nothing about other directions.
         errors = torch.tensor([[0.0, 0.4], [0.1, 0.3], [0.2, 0.2]], dtype=torch.float64)
-        found = Certainty(0.95, 0.95).interval(errors, (0.0, math.inf))
-        assert found == pytest.approx((0.2, 0.2))
+        interval = Certainty(0.95, 0.95).interval(errors, (0.0, math.inf))
+        assert interval == pytest.approx((0.2, 0.2))
 
     def test_stays_where_a_mean_can_be(self) -> None:
         values = torch.tensor([[0.9], [0.1]], dtype=torch.float64)
@@ -112,8 +112,8 @@ class TestInterval:
         rows = np.random.default_rng(1).standard_normal((1500, LOOKS.most))
         held = []
         for row in rows:
-            found = [mean_interval(row[:count].tolist(), LOOKS.level) for count in LOOKS.counts]
-            held.append(all(ends is not None and ends[0] <= 0 <= ends[1] for ends in found))
+            intervals = [mean_interval(row[:count].tolist(), LOOKS.level) for count in LOOKS.counts]
+            held.append(all(ends is not None and ends[0] <= 0 <= ends[1] for ends in intervals))
         assert np.mean(held) >= 0.95
 
 
@@ -131,12 +131,12 @@ def drawn_until_settled(errors: Draws, cosines: Draws, level: float = LOOKS.leve
     certainty = Certainty(LOOKS.confidence, level)
     error, cosine = (torch.from_numpy(values)[:, None] for values in (errors, cosines))
     for count in LOOKS.counts:
-        found = judge_radius(
+        figures = judge_radius(
             1.0, metric_values(error[:count], cosine[:count]), LIMITS, certainty=certainty
         )
-        if not found.inconclusive:
-            return Outcome(count, True, found.complies)
-    return Outcome(count, False, found.complies)
+        if not figures.inconclusive:
+            return Outcome(count, True, figures.complies)
+    return Outcome(count, False, figures.complies)
 
 
 def far_from(limit: float, distance: float, spread: float) -> float:
@@ -191,11 +191,11 @@ class TestSimulation:
             assert used < {8.0: 5, 2.0: 9, 1.0: 18, 0.5: 48, 0.1: 64}[abs(distance)], distance
 
     def test_without_a_correction_they_are_not(self) -> None:
-        found = [
+        outcomes = [
             drawn_until_settled(*gate, level=LOOKS.confidence)
             for gate in gates("ε", 0.1, "as ε", seed=4)
         ]
-        assert np.mean([o.settled and o.complies for o in found]) > 1 - LOOKS.confidence
+        assert np.mean([o.settled and o.complies for o in outcomes]) > 1 - LOOKS.confidence
 
     def test_two_limits_and_several_looks(self) -> None:
         """Both metrics just within their limits, moved by the same chance."""
@@ -204,5 +204,5 @@ class TestSimulation:
         angle = far_from(1 - LIMITS.cosine_similarity, -0.1, COSINE_SPREAD)
         errors = mean * (1 + ERROR_SPREAD * draws)
         cosines = 1 - angle * (1 + COSINE_SPREAD * draws)
-        found = [drawn_until_settled(*gate) for gate in zip(errors, cosines, strict=True)]
-        assert np.mean([o.settled and not o.complies for o in found]) <= 1 - LOOKS.confidence
+        outcomes = [drawn_until_settled(*gate) for gate in zip(errors, cosines, strict=True)]
+        assert np.mean([o.settled and not o.complies for o in outcomes]) <= 1 - LOOKS.confidence

@@ -55,9 +55,9 @@ def test_all_that_there_is_is_read_back() -> None:
 
 
 def test_unknown_keys_are_left_out_and_defaults_taken() -> None:
-    given = document(later=1, one={"size": 1, "later": []})
-    del given["parts"]
-    read = decode(Whole, given)
+    values = document(later=1, one={"size": 1, "later": []})
+    del values["parts"]
+    read = decode(Whole, values)
     assert read.parts == {}
     assert read.one == Part(1.0)
 
@@ -69,9 +69,9 @@ def test_whole_numbers_are_numbers() -> None:
 
 
 def test_fields_may_come_from_elsewhere() -> None:
-    given = document()
-    del given["number"]
-    assert decode(Whole, given, number=0.5) == WHOLE
+    values = document()
+    del values["number"]
+    assert decode(Whole, values, number=0.5) == WHOLE
 
 
 @pytest.mark.parametrize(

@@ -18,13 +18,13 @@ from tests.support.diagnoses import ALL, NAMES, RADII, measurement, report
 
 class TestFigures:
     def test_prediction_is_half_of_radius_times_curvature(self) -> None:
-        found = report().to_dict()["second_order"]
-        assert found["mean_curvature_ratio"] == pytest.approx(0.62)
-        assert found["std_curvature_ratio"] == pytest.approx(0.02)
-        assert found["predicted_crossing_radius"] == pytest.approx(0.4 / 0.62)
-        assert found["curvature_ratio"] == [[pytest.approx(0.6)], [pytest.approx(0.64)]]
-        assert found["crossing_radius"] == [[pytest.approx(2 / 3)], [pytest.approx(0.625)]]
-        at = found["predicted"]["0.3"]
+        curvature = report().to_dict()["second_order"]
+        assert curvature["mean_curvature_ratio"] == pytest.approx(0.62)
+        assert curvature["std_curvature_ratio"] == pytest.approx(0.02)
+        assert curvature["predicted_crossing_radius"] == pytest.approx(0.4 / 0.62)
+        assert curvature["curvature_ratio"] == [[pytest.approx(0.6)], [pytest.approx(0.64)]]
+        assert curvature["crossing_radius"] == [[pytest.approx(2 / 3)], [pytest.approx(0.625)]]
+        at = curvature["predicted"]["0.3"]
         assert at["relative_error"] == pytest.approx(0.093)
         assert at["measured_over_predicted"] == pytest.approx(1.0)
         pairs = [[0.31 * 0.9 / 0.3], [0.31 * 1.1 / 0.32]]
@@ -35,12 +35,12 @@ class TestFigures:
     def test_without_curvature_nothing_is_predicted(self) -> None:
         flat = replace(measurement(), curvature_ratio=torch.zeros(2, 1).double())
         config = Config(model_name_or_path="x", radii=list(RADII), second_order=True)
-        found = diagnosis(flat, config)["second_order"]
-        assert found.mean_curvature_ratio == 0
-        assert found.predicted_crossing_radius is None
-        assert found.crossing_radius == [[None], [None]]
-        assert found.predicted["1.0"].measured_over_predicted is None
-        assert found.predicted["1.0"].pairs == [[None], [None]]
+        curvature = diagnosis(flat, config)["second_order"]
+        assert curvature.mean_curvature_ratio == 0
+        assert curvature.predicted_crossing_radius is None
+        assert curvature.crossing_radius == [[None], [None]]
+        assert curvature.predicted["1.0"].measured_over_predicted is None
+        assert curvature.predicted["1.0"].pairs == [[None], [None]]
 
     def test_what_is_not_finite_is_null(self) -> None:
         broken = measurement()
@@ -49,17 +49,17 @@ class TestFigures:
         broken.curvature_ratio[0, 0] = float("inf")
         broken.layers.relative_error[1, 2, 0, 0] = float("nan")
         config = Config(model_name_or_path="x", radii=list(RADII), **ALL)
-        found = diagnosis(broken, config)
-        assert found["second_order"].mean_curvature_ratio is None
-        assert found["second_order"].predicted["0.1"].relative_error is None
-        assert found["layers"].radii["0.3"].relative_error[2] is None
-        json.dumps(encode(found["second_order"]), allow_nan=False)
+        fields = diagnosis(broken, config)
+        assert fields["second_order"].mean_curvature_ratio is None
+        assert fields["second_order"].predicted["0.1"].relative_error is None
+        assert fields["layers"].radii["0.3"].relative_error[2] is None
+        json.dumps(encode(fields["second_order"]), allow_nan=False)
 
     def test_profile_has_a_mean_per_block(self) -> None:
-        found = report().to_dict()["layers"]
-        assert found["names"] == list(NAMES)
-        assert found["0.3"]["relative_error"] == pytest.approx([0, 0.0093, 0.0744, 0.093])
-        assert found["0.3"]["cosine_similarity"] == pytest.approx([1, 0.99907, 0.99256, 0.9907])
+        layers = report().to_dict()["layers"]
+        assert layers["names"] == list(NAMES)
+        assert layers["0.3"]["relative_error"] == pytest.approx([0, 0.0093, 0.0744, 0.093])
+        assert layers["0.3"]["cosine_similarity"] == pytest.approx([1, 0.99907, 0.99256, 0.9907])
 
     def test_refined(self) -> None:
         assert report().to_dict()["refined"] == {
@@ -77,9 +77,9 @@ class TestFigures:
         assert part not in report(**{key: False}).to_dict()
 
     def test_is_read_back_exactly(self) -> None:
-        found = report()
-        document = json.loads(json.dumps(found.to_dict()))
-        assert Report.from_dict(document) == found
+        original = report()
+        document = json.loads(json.dumps(original.to_dict()))
+        assert Report.from_dict(document) == original
 
     @pytest.mark.parametrize(
         ("path", "value", "message"),

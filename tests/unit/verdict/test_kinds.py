@@ -28,11 +28,11 @@ class TestVerdict:
         return judge_radius(0.3, metric_values(error, 1 - error / 100), LIMITS, kinds=kinds)
 
     def test_a_kind_does_not_hide_behind_the_others(self) -> None:
-        found = self.judged(0.01, 0.01, 0.01, 0.5)
-        assert found.mean_relative_error == pytest.approx(0.1325)
-        assert not found.complies
-        assert found.reason == "update: mean relative error 0.50 > 0.20"
-        assert [kind.complies for kind in found.by_kind.values()] == [True, False]
+        figures = self.judged(0.01, 0.01, 0.01, 0.5)
+        assert figures.mean_relative_error == pytest.approx(0.1325)
+        assert not figures.complies
+        assert figures.reason == "update: mean relative error 0.50 > 0.20"
+        assert [kind.complies for kind in figures.by_kind.values()] == [True, False]
         assert self.judged(0.01, 0.01, 0.01, 0.5, kinds=()).complies
 
     def test_all_that_break_a_limit_are_named(self) -> None:
@@ -41,15 +41,17 @@ class TestVerdict:
         )
 
     def test_within_a_kind_it_is_the_mean_that_counts(self) -> None:
-        found = self.judged(0.01, 0.01, 0.5, 0.1)
-        assert found.complies
-        assert found.reason is None
+        figures = self.judged(0.01, 0.01, 0.5, 0.1)
+        assert figures.complies
+        assert figures.reason is None
 
     def test_an_undefined_kind_is_named(self) -> None:
-        found = self.judged(0.01, 0.01, 0.01, math.nan)
-        assert found.reason == ("update: logits are not finite in 2 of 2 (direction, prompt) pairs")
+        figures = self.judged(0.01, 0.01, 0.01, math.nan)
+        assert figures.reason == (
+            "update: logits are not finite in 2 of 2 (direction, prompt) pairs"
+        )
 
     def test_one_kind_alone_gets_no_figures_of_its_own(self) -> None:
-        found = self.judged(0.01, 0.3, kinds=("gaussian", "gaussian"))
-        assert not found.by_kind
-        assert "by_kind" not in found.to_dict()
+        figures = self.judged(0.01, 0.3, kinds=("gaussian", "gaussian"))
+        assert not figures.by_kind
+        assert "by_kind" not in figures.to_dict()

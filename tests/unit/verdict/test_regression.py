@@ -47,21 +47,21 @@ class TestInterval:
         then, now = drawn(directions, 5, 0.2, 0.05), drawn(directions, 5, 0.25, 0.05, seed=1)
         means = [np.mean(errors, axis=1) for errors in (now, then)]
         oracle = stats.ttest_rel(*means).confidence_interval(0.95)
-        found = compared(now, then)
-        assert found.interval == pytest.approx((oracle.low, oracle.high), rel=1e-9)
-        assert found.difference == pytest.approx(np.mean(now) - np.mean(then))
-        assert found.growth == pytest.approx(np.mean(now) / np.mean(then) - 1)
+        entry = compared(now, then)
+        assert entry.interval == pytest.approx((oracle.low, oracle.high), rel=1e-9)
+        assert entry.difference == pytest.approx(np.mean(now) - np.mean(then))
+        assert entry.growth == pytest.approx(np.mean(now) / np.mean(then) - 1)
 
     def test_excludes_zero_exactly_where_the_test_is_significant(self) -> None:
         statuses = set()
         for seed in range(40):
             then = drawn(6, 3, 0.2, 0.03, seed)
             now = shifted(then, np.random.default_rng(seed).normal(0.03, 0.03, 6).tolist())
-            found = compared(now, then, 0.0)
-            if found.difference is not None and found.difference > 0:
+            entry = compared(now, then, 0.0)
+            if entry.difference is not None and entry.difference > 0:
                 p = stats.ttest_rel(np.mean(now, axis=1), np.mean(then, axis=1)).pvalue
-                assert (found.status == "regressed") == (p < 0.05), seed
-                statuses.add(found.status)
+                assert (entry.status == "regressed") == (p < 0.05), seed
+                statuses.add(entry.status)
         assert statuses == {"regressed", "within chance"}
 
     def test_pairing_sees_what_the_spread_would_hide(self) -> None:
@@ -73,16 +73,16 @@ class TestInterval:
         assert unpaired.pvalue > 0.5
 
     def test_a_single_direction_has_none_and_its_growth_decides(self) -> None:
-        found = compared([[0.3, 0.3]], [[0.2, 0.2]])
-        assert found.interval is None
-        assert found.status == "regressed"
-        assert "no interval from a single direction" in str(found.reason)
+        entry = compared([[0.3, 0.3]], [[0.2, 0.2]])
+        assert entry.interval is None
+        assert entry.status == "regressed"
+        assert "no interval from a single direction" in str(entry.reason)
         assert compared([[0.21, 0.21]], [[0.2, 0.2]]).passed
 
     def test_directions_that_agree_exactly(self) -> None:
-        found = compared([[0.5], [0.5]], [[0.25], [0.25]])
-        assert found.interval == (0.25, 0.25)
-        assert found.status == "regressed"
+        entry = compared([[0.5], [0.5]], [[0.25], [0.25]])
+        assert entry.interval == (0.25, 0.25)
+        assert entry.status == "regressed"
 
 
 class TestStatus:
@@ -101,16 +101,16 @@ class TestStatus:
         ],
     )
     def test_by_growth(self, now: float, max_regression: float, status: str) -> None:
-        found = compared([[now] * 2] * 3, [[0.2] * 2] * 3, max_regression)
-        assert found.status == status
-        assert found.passed == (status != "regressed")
-        assert (found.reason is None) == found.passed
+        entry = compared([[now] * 2] * 3, [[0.2] * 2] * 3, max_regression)
+        assert entry.status == status
+        assert entry.passed == (status != "regressed")
+        assert (entry.reason is None) == entry.passed
 
     def test_large_growth_within_chance(self) -> None:
         then = [[0.2]] * 4
-        found = compared([[0.1], [0.2], [0.3], [0.9]], then)
-        assert found.growth == pytest.approx(0.875)
-        assert found.status == "within chance"
+        entry = compared([[0.1], [0.2], [0.3], [0.9]], then)
+        assert entry.growth == pytest.approx(0.875)
+        assert entry.status == "within chance"
 
     def test_growth_that_rounding_can_cause(self) -> None:
         then, now = [[0.0010]] * 3, [[0.0015]] * 3
@@ -119,10 +119,10 @@ class TestStatus:
         assert compared(now, then, noise_floor=None).status == "regressed"
 
     def test_a_baseline_without_any_error(self) -> None:
-        found = compared([[0.3], [0.31]], [[0.0], [0.0]])
-        assert found.growth is None
-        assert found.status == "regressed"
-        assert str(found.reason).startswith("mean relative error 0.305 grew from the baseline's 0 ")
+        entry = compared([[0.3], [0.31]], [[0.0], [0.0]])
+        assert entry.growth is None
+        assert entry.status == "regressed"
+        assert str(entry.reason).startswith("mean relative error 0.305 grew from the baseline's 0 ")
         assert compared([[0.0], [0.0]], [[0.0], [0.0]]).status == "no worse"
 
     def test_the_message_gives_both_figures(self) -> None:
@@ -136,33 +136,33 @@ class TestStatus:
 
 class TestUndefinedPairs:
     def test_one_that_was_defined_is_a_regression(self) -> None:
-        found = compared([[0.1, None], [0.1, 0.1]], [[0.2, 0.2], [0.2, 0.2]])
-        assert found.status == "regressed"
-        assert found.reason == (
+        entry = compared([[0.1, None], [0.1, 0.1]], [[0.2, 0.2], [0.2, 0.2]])
+        assert entry.status == "regressed"
+        assert entry.reason == (
             "relative error undefined in 1 of 4 (direction, prompt) pairs at r=0.3 "
             "where the baseline's is defined"
         )
 
     def test_all_of_them(self) -> None:
-        found = compared([[None], [None]], [[0.2], [0.2]])
-        assert (found.status, found.current, found.interval) == ("regressed", None, None)
+        entry = compared([[None], [None]], [[0.2], [0.2]])
+        assert (entry.status, entry.current, entry.interval) == ("regressed", None, None)
 
     def test_one_that_was_undefined_before_is_left_out(self) -> None:
-        found = compared([[0.2, 9.0], [0.2, 0.2]], [[0.2, None], [0.2, 0.2]])
-        assert found.status == "no worse"
-        assert (found.pairs, found.undefined) == (3, 1)
+        entry = compared([[0.2, 9.0], [0.2, 0.2]], [[0.2, None], [0.2, 0.2]])
+        assert entry.status == "no worse"
+        assert (entry.pairs, entry.undefined) == (3, 1)
         grown = compared([[0.4, 9.0], [0.4, None]], [[0.2, None], [0.2, None]])
         assert grown.status == "regressed"
         assert str(grown.reason).endswith("; 2 undefined pairs left out)")
 
     def test_a_direction_without_any_is_left_out(self) -> None:
-        found = compared([[0.2], [0.4], [None]], [[0.2], [0.4], [None]])
-        assert (found.baseline, found.current) == pytest.approx((0.3, 0.3))
+        entry = compared([[0.2], [0.4], [None]], [[0.2], [0.4], [None]])
+        assert (entry.baseline, entry.current) == pytest.approx((0.3, 0.3))
 
     def test_nothing_that_could_be_compared(self) -> None:
-        found = compared([[0.2], [None]], [[None], [None]])
-        assert (found.status, found.passed) == ("not compared", True)
-        assert (found.difference, found.growth, found.reason) == (None, None, None)
+        entry = compared([[0.2], [None]], [[None], [None]])
+        assert (entry.status, entry.passed) == ("not compared", True)
+        assert (entry.difference, entry.growth, entry.reason) == (None, None, None)
 
 
 class TestLinearityRadius:
@@ -183,10 +183,10 @@ class TestLinearityRadius:
         ],
     )
     def test_one_sided(self, now: float | None, then: float | None, fell: bool) -> None:
-        found = self.regression(now, then)
-        assert found.radius_fell is fell
-        assert found.passed is not fell
-        assert (found.radius_reason is None) is not fell
+        regression = self.regression(now, then)
+        assert regression.radius_fell is fell
+        assert regression.passed is not fell
+        assert (regression.radius_reason is None) is not fell
 
     def test_the_message_gives_both(self) -> None:
         assert self.regression(0.1, 1.0).radius_reason == (
@@ -200,16 +200,16 @@ class TestLinearityRadius:
         errors = {0.1: [[0.1]] * 2, 1.0: [[0.18]] * 2}
         strict, lax = report(errors, relerr_threshold=0.15), report(errors)
         assert (strict.linearity_radius, lax.linearity_radius) == (0.1, 1.0)
-        found = compare(strict, lax, 0.1)
-        assert found.passed
-        assert (found.baseline_radius, found.rejudged) == (0.1, True)
+        regression = compare(strict, lax, 0.1)
+        assert regression.passed
+        assert (regression.baseline_radius, regression.rejudged) == (0.1, True)
 
     def test_a_laxer_limit_hides_none(self) -> None:
         then = report({0.1: [[0.1]] * 2, 1.0: [[0.25]] * 2})
         now = report({0.1: [[0.1]] * 2, 1.0: [[0.45]] * 2}, relerr_threshold=0.3)
-        found = compare(now, then, math.inf)
+        regression = compare(now, then, math.inf)
         assert (now.linearity_radius, then.linearity_radius) == (0.1, 0.1)
-        assert found.radius_reason == (
+        assert regression.radius_reason == (
             "linearity radius 0.1 fell below the baseline's 1.0 (judged by this run's limits)"
         )
 
@@ -302,9 +302,9 @@ class TestOtherNumberOfDirections:
     def test_those_that_both_have_are_compared(self) -> None:
         now = [*shifted(self.THEN, [0.05, 0.055, 0.045]), [9.0], [9.0]]
         same = compared(now[:3], self.THEN)
-        found = compared(now, self.THEN)
-        assert found == same
-        assert (found.status, found.pairs) == ("regressed", 3)
+        entry = compared(now, self.THEN)
+        assert entry == same
+        assert (entry.status, entry.pairs) == ("regressed", 3)
         assert compared(self.THEN, now).status == "no worse"
 
     def test_of_each_kind_by_itself(self) -> None:
@@ -317,18 +317,18 @@ class TestOtherNumberOfDirections:
             scope = {"directions": {"kind": "both", "kinds": kinds}}
             return report({0.3: errors}, scope=scope, num_directions=len(gaussian))
 
-        found = compare(of([0.1, 0.2, 0.3], 0.4), of([0.1, 0.2], 0.4), 0.1)
-        assert found.at(0.3).difference == 0
-        assert found.at(0.3).pairs == found.directions == 3
+        regression = compare(of([0.1, 0.2, 0.3], 0.4), of([0.1, 0.2], 0.4), 0.1)
+        assert regression.at(0.3).difference == 0
+        assert regression.at(0.3).pairs == regression.directions == 3
 
     def test_the_linearity_radius_is_of_them_too(self) -> None:
         # Its mean over three directions keeps the limit, that over five does not.
         then = report({0.3: [[0.1], [0.2], [0.2]]})
         now = report({0.3: [[0.1], [0.2], [0.2], [0.9], [0.9]]})
         assert (then.linearity_radius, now.linearity_radius) == (0.3, None)
-        found = compare(now, then, 0.1)
-        assert (found.linearity_radius, found.radius_fell) == (0.3, False)
-        assert found.basis == "judged on the 3 directions that both have"
+        regression = compare(now, then, 0.1)
+        assert (regression.linearity_radius, regression.radius_fell) == (0.3, False)
+        assert regression.basis == "judged on the 3 directions that both have"
         worse = report({0.3: [[0.3], [0.4], [0.4], [0.4]]})
         assert compare(worse, then, 0.1).radius_reason == (
             "linearity radius none fell below the baseline's 0.3 "

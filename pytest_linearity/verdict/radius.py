@@ -23,6 +23,12 @@ if TYPE_CHECKING:
     from pytest_linearity.numerics.measurement.measurement import Measurement
 
 
+_STILL = (
+    "no logit of any prompt moves along any direction: the parameters in scope have no part in the "
+    "logits, and nothing is measured"
+)
+
+
 def judge_radii(
     measured: Measurement,
     radii: Sequence[float],
@@ -48,6 +54,7 @@ def judge_radii(
             noise_floor=measured.noise_floor[i],
             precision=measured.precision[i],
             routing_flips=None if flips is None else flips[i],
+            still=any(measured.still[i : i + 1]),
             kinds=measured.kinds,
             certainty=certainty,
         )
@@ -64,6 +71,7 @@ def judge_radius(
     noise_floor: float | None = None,
     precision: str = "float32",
     routing_flips: int | None = None,
+    still: bool = False,
     kinds: Sequence[str] = (),
     certainty: Certainty | None = None,
 ) -> RadiusFigures:
@@ -79,6 +87,7 @@ def judge_radius(
         noise_floor: Relative error that rounding alone causes here.
         precision: Arithmetic of the forwards.
         routing_flips: Changed routing decisions, for a mixture of experts.
+        still: Whether no logit moves at all: then the figures say nothing, and the radius fails.
         kinds: The kind of each direction; empty where they are all of one.
         certainty: How sure the verdict is to be; None where the means alone are looked at.
     """
@@ -94,6 +103,8 @@ def judge_radius(
     if by_kind and not rounding.breaks(whole.mean_relative_error, limits):
         reason = _why_kinds(by_kind, certainty) or whole.reason
         inconclusive = _in_doubt(by_kind)
+    if still and whole.mean_relative_error == 0:  # else a derivative says that they should
+        reason, inconclusive = _STILL, False
     return RadiusFigures(
         radius=radius,
         figures=whole.figures,

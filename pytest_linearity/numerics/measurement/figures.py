@@ -118,6 +118,10 @@ class PairStore:
         """‖Δ_true‖ at one radius, float64 Tensor [directions, prompts]."""
         return self._stacked(radius, lambda figures: figures.change)
 
+    def is_still(self, radius: float) -> bool:
+        """Whether no logit of any prompt moves at one radius, along any direction."""
+        return not self.change(radius).any()
+
     def values(self, radius: float) -> list[MetricValues]:
         """The figures of every metric at one radius; relative error and cosine similarity first."""
         return [self._values(metric, radius) for metric in (*ALWAYS.values(), *self._further)]

@@ -208,6 +208,7 @@ def _collect(radii: Sequence[float], work: RunningMeasurement) -> Measurement:
         directions=tuple(figures.directions),
         evaluations=work.evaluations,
         routing_flips=tuple(figures.flips(r) for r in radii) if calibration.selects else None,
+        still=tuple(map(figures.is_still, radii)),
         metric_noise={name: torch.stack(moved) for name, moved in noise.items() if moved},
         metric_failures={
             m.name: tuple(at.failure for at in by_name[m.name]) for m in work.setup.metrics

@@ -83,6 +83,9 @@ class Measurement:
     """Which of the planned directions each row is; empty where they are all there."""
     evaluations: int = 0
     """Evaluations of one batch each, baselines and JVPs included, on all ranks together."""
+    still: tuple[bool, ...] = ()
+    """Whether no logit of any prompt moves at each radius, along any direction, so that ε = 0 and
+    c = 1 say nothing of the model; empty where that is not known."""
     metric_noise: Mapping[str, Tensor] = field(default_factory=dict)
     """How far rounding can move each figure of further metrics, same shape; that of ε and c follows
     from the noise floor."""
@@ -145,6 +148,7 @@ class Measurement:
             noise_floor=tuple(self.noise_floor[place] for place in places),
             routing_flips=None if flips is None else tuple(flips[place] for place in places),
             layers=None if self.layers is None else self.layers.at(places),
+            still=tuple(self.still[place] for place in places if self.still),
             metric_noise={name: noise[places] for name, noise in self.metric_noise.items()},
             metric_failures={
                 name: tuple(reasons[place] for place in places)

@@ -44,4 +44,5 @@ def refine(work: RunningMeasurement, radii: Sequence[float], limits: Limits) -> 
 
 
 def _complies(work: RunningMeasurement, radius: float, limits: Limits) -> bool:
-    return kept(work.figures.values(radius), limits, work.kinds)
+    moves = not work.figures.is_still(radius)
+    return moves and kept(work.figures.values(radius), limits, work.kinds)

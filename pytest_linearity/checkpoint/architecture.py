@@ -65,7 +65,9 @@ def _parsed(directory: Path, raw: dict[str, Any], trust_remote_code: bool) -> An
 def _refuse_other_heads(directory: Path, raw: dict[str, Any], config: Any) -> None:
     declared = raw.get("architectures") or [config.model_type]
     names = [str(name) for name in (declared if isinstance(declared, list) else [declared])]
-    kind = _otherwise(config, set(names), declares=bool(raw.get("architectures")))
+    # FSDP2 puts its name before that of the class whose modules it shards.
+    classes = {name.removeprefix("FSDP") for name in names}
+    kind = _otherwise(config, classes, declares=bool(raw.get("architectures")))
     if kind is not None:
         raise CheckpointError(
             f"{directory}: {', '.join(names)} is {kind}; only causal language models are measured"

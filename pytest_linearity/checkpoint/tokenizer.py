@@ -44,6 +44,8 @@ def load_tokenizer(config: Config, checkpoint: Path) -> PreTrainedTokenizerBase:
             tokenizer = AutoTokenizer.from_pretrained(
                 str(directory), local_files_only=True, trust_remote_code=config.trust_remote_code
             )
+        # Some tools write it as text, which transformers then compares with numbers.
+        tokenizer.model_max_length = int(tokenizer.model_max_length)
         size = len(tokenizer.get_vocab())
     except Exception as error:  # tokenizers are built in many ways, and so fail in many
         raise CheckpointError(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,6 +17,7 @@ from pytest_linearity.checkpoint import weights
 from pytest_linearity.checkpoint.load import Checkpoint, load_checkpoint
 from pytest_linearity.config.config import Config
 from pytest_linearity.errors import CheckpointError
+from pytest_linearity.probes.load import load_probes
 from tests.support.checkpoints import character_tokenizer, llama, tiny_llama
 
 
@@ -76,6 +79,29 @@ def test_the_checkpoints_own_dtype_is_kept(tmp_path: Path) -> None:
     checkpoint = load(tiny_llama(tmp_path, dtype=torch.bfloat16))
     assert checkpoint.dtype == "bfloat16"
     assert {parameter.dtype for parameter in checkpoint.model.parameters()} == {torch.bfloat16}
+
+
+def edited(directory: Path, name: str, **keys: Any) -> Path:
+    """A checkpoint with keys of one of its JSON files set."""
+    path = directory / name
+    path.write_text(json.dumps({**json.loads(path.read_text()), **keys}))
+    return directory
+
+
+def test_an_architecture_as_fsdp2_names_it(plain: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(plain, tmp_path / "copy")
+    sharded = edited(copy, "config.json", architectures=["FSDPLlamaForCausalLM"])
+    assert load(sharded).architecture == "LlamaForCausalLM"
+
+
+def test_a_longest_length_that_is_written_as_text(plain: Path, tmp_path: Path) -> None:
+    copy = edited(
+        shutil.copytree(plain, tmp_path / "copy"), "tokenizer_config.json", model_max_length="5"
+    )
+    config = Config(model_name_or_path=str(copy), prompts=["one and one is two"])
+    checkpoint = load_checkpoint(config)
+    probes = load_probes(config, checkpoint.tokenizer, max_length=checkpoint.max_length)
+    assert len(probes.probes[0].token_ids) > 5
 
 
 def test_shards(tmp_path: Path) -> None:

@@ -202,8 +202,11 @@ def _load(config: Config, directory: Path, weights: Path) -> tuple[PreTrainedMod
     loader: Any = AutoModelForCausalLM
     try:
         with hub.quiet():
+            # A config that is read here, and not by the model, may name a kernel that is missing.
+            declared = declared_config(directory, trust_remote_code=config.trust_remote_code)
             model, loading = loader.from_pretrained(
                 str(directory),
+                config=declared,
                 dtype="auto",
                 local_files_only=True,
                 trust_remote_code=config.trust_remote_code,

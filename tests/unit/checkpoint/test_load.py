@@ -94,6 +94,15 @@ def test_an_architecture_as_fsdp2_names_it(plain: Path, tmp_path: Path) -> None:
     assert load(sharded).architecture == "LlamaForCausalLM"
 
 
+@pytest.mark.parametrize("kernel", ["flash_attention_2", "sdpa"])
+def test_a_kernel_that_the_config_names_is_not_needed(
+    plain: Path, tmp_path: Path, kernel: str
+) -> None:
+    copy = shutil.copytree(plain, tmp_path / "copy")
+    model = load(edited(copy, "config.json", _attn_implementation=kernel)).model
+    assert model.config._attn_implementation == "eager"
+
+
 def test_a_longest_length_that_is_written_as_text(plain: Path, tmp_path: Path) -> None:
     copy = edited(
         shutil.copytree(plain, tmp_path / "copy"), "tokenizer_config.json", model_max_length="5"

@@ -86,13 +86,23 @@ def one_line(error: BaseException, most: int | None = 300) -> str:
 
 def first_line(error: BaseException) -> str:
     """The first line of what an error says, which in torch's is the one that matters."""
-    return str(error).strip().partition("\n")[0] or type(error).__name__
+    return _first(error) or type(error).__name__
 
 
 def class_and_line(error: BaseException) -> str:
     """Class and first line of an error of code that is not ours, as ``ValueError: no such row``."""
-    kind, said = type(error).__name__, str(error).strip().partition("\n")[0]
+    kind, said = type(error).__name__, _first(error)
     return f"{kind}: {said}" if said else kind
+
+
+def class_and_lines(error: BaseException) -> str:
+    """Class and all that an error of code that is not ours says, on one line."""
+    kind, said = type(error).__name__, " ".join(str(error).split())
+    return f"{kind}: {said}" if said else kind
+
+
+def _first(error: BaseException) -> str:
+    return next(iter(str(error).strip().splitlines()), "").strip()
 
 
 def class_name(error: BaseException) -> str:

@@ -315,4 +315,4 @@ def _problem(error: Exception) -> str:
         return f"{error.problem} (line {mark.line + 1}, column {mark.column + 1})"
     if isinstance(error, RecursionError):
         return "it is nested too deeply"
-    return one_line(error)
+    return one_line(error, most=None)

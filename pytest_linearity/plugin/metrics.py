@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_linearity.errors import ConfigError, one_line
+from pytest_linearity.errors import ConfigError, class_and_lines
 
 if TYPE_CHECKING:
     import pytest
@@ -28,7 +28,6 @@ def metrics_of_plugins(config: pytest.Config) -> tuple[Metric, ...]:
     try:
         answers = getattr(config.hook, _HOOK)(config=config)
     except Exception as error:  # a plugin may raise anything
-        kind = type(error).__name__
-        raise ConfigError(f"hook {_HOOK}: {kind}: {one_line(error)}") from None
+        raise ConfigError(f"hook {_HOOK}: {class_and_lines(error)}") from None
     added = [metric for answer in answers for metric in metrics_among(answer, f"hook {_HOOK}")]
     return (*added, *installed_metrics())

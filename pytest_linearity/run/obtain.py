@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from pytest_linearity.run.scopes import Outcome
@@ -35,17 +36,22 @@ def obtain(
         findings = exchange.get(key)  # another process may have measured it in the meantime
         if findings is not None:
             return findings
+        outcomes: Mapping[RunKey, Outcome] = {}
         try:
             findings = cache.get(key)
             outcomes = measure() if findings is None else {key: findings}
+            if findings is None:
+                _keep(outcomes, cache)
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException as error:  # a timeout that pytest raises is no Exception
             exchange.fail(key, error)
             raise
-        if findings is None:
-            _keep(outcomes, cache)
-        _keep(outcomes, exchange)
+        else:
+            _keep({key: outcomes[key]}, exchange)
+        finally:
+            with suppress(Exception):  # it is told where that run is asked for
+                _keep({other: outcomes[other] for other in outcomes if other != key}, exchange)
     return _findings_in(outcomes[key])
 
 

@@ -8,6 +8,7 @@ from pytest_linearity.errors import (
     ConfigError,
     LinearityError,
     class_and_line,
+    class_and_lines,
     class_name,
     error_named,
     first_line,
@@ -19,11 +20,19 @@ class OwnError(ConfigError):
     """A kind that other processes need not know."""
 
 
-@pytest.mark.parametrize("say", [one_line, first_line, class_and_line])
+@pytest.mark.parametrize("say", [one_line, first_line, class_and_line, class_and_lines])
 @pytest.mark.parametrize("message", ["", " \n "])
 def test_an_error_that_says_nothing_is_called_by_its_class(say: object, message: str) -> None:
     assert callable(say)
     assert say(ValueError(message)) == "ValueError"
+
+
+@pytest.mark.parametrize("end", ["\r\n", "\n", "\x0b", "\x85", "\u2028"])
+def test_a_line_ends_where_any_terminal_ends_it(end: str) -> None:
+    error = ValueError(f"first{end}second")
+    assert first_line(error) == "first"
+    assert class_and_line(error) == "ValueError: first"
+    assert class_and_lines(error) == "ValueError: first second"
 
 
 def test_lines_of_a_message() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import entry_points
 from typing import Any, TypeAlias
 
-from pytest_linearity.errors import ConfigError, one_line, shown
+from pytest_linearity.errors import ConfigError, class_and_lines, shown
 from pytest_linearity.numerics.metrics.changes import (
     cosine_similarity,
     relative_error,
@@ -171,8 +171,7 @@ def installed_metrics() -> tuple[Metric, ...]:
         try:
             loaded = entry.load()
         except Exception as error:  # importing a package may raise anything
-            kind = type(error).__name__
-            raise ConfigError(f"{where}: cannot be loaded: {kind}: {one_line(error)}") from None
+            raise ConfigError(f"{where}: cannot be loaded: {class_and_lines(error)}") from None
         metrics += metrics_among(loaded, where)
     return tuple(metrics)
 

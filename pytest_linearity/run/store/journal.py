@@ -20,6 +20,8 @@ from pytest_linearity.run.store.identity import difference
 if TYPE_CHECKING:
     from pytest_linearity.config.config import Config
 
+_LAYOUT = 2
+"""Counts the ways in which entries have been laid out; to be raised where that changes."""
 _HEADER = "journal.json"
 _MEMORY = "contents.json"
 _ENTRY = ".entry"
@@ -84,7 +86,9 @@ class JournalFolder:
                 f"journal {brief(self.directory)}: it is of another measurement, {found}; name "
                 "another directory, or remove this one"
             )
-        self._of = hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+        # Entries of another layout are of something else: they are measured again.
+        whole = json.dumps([_LAYOUT, plain], sort_keys=True)
+        self._of = hashlib.sha256(whole.encode()).hexdigest()
 
     def add_up(self, group: ProcessGroup) -> None:
         """Count what all ranks have read."""

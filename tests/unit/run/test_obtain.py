@@ -132,3 +132,34 @@ def test_an_interruption_is_nobodys_failure() -> None:
     with pytest.raises(KeyboardInterrupt):
         obtain(FULL, interrupt, Stores(exchange))
     assert exchange.outcomes == {}
+
+
+class Full(Kept):
+    """A store that takes no findings of some scopes."""
+
+    def __init__(self, *scopes: str) -> None:
+        super().__init__()
+        self.refused = scopes
+
+    def put(self, key: RunKey, findings: Findings) -> None:
+        if key.scope in self.refused:
+            raise OSError("no space left")
+        super().put(key, findings)
+
+
+def test_what_cannot_be_kept_for_later_is_told_to_other_processes() -> None:
+    """As where pytest turns the cache's warning into an error: nobody measures it again."""
+    heads = key("heads")
+    exchange, cache = Kept(), Full("full")
+    with pytest.raises(OSError, match="no space"):
+        obtain(FULL, lambda: {FULL: FOUND, heads: findings("heads")}, Stores(exchange, cache))
+    assert isinstance(exchange.outcomes["full"], OSError)
+    assert exchange.outcomes["heads"] == findings("heads")
+
+
+def test_what_was_measured_along_and_cannot_be_shared_fails_nobody() -> None:
+    heads = key("heads")
+    exchange = Full("heads")
+    outcomes = {heads: findings("heads"), FULL: FOUND}
+    assert obtain(FULL, lambda: outcomes, Stores(exchange, Kept())) is FOUND
+    assert exchange.outcomes == {"full": FOUND}

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from pytest_linearity.probes.batches import Batch, make_batches
-from pytest_linearity.probes.logits import last_token_logits
+from tests.support.last_tokens import plain_last_tokens
 from tests.support.oracle import true_float64
 
 from .sizes import VOCABULARY
@@ -31,7 +31,7 @@ def padding(model: nn.Module) -> float:
     exact = copy.deepcopy(model).double()
     with true_float64(), torch.no_grad():
         padded, single = (
-            torch.cat([last_token_logits(exact, batch)() for batch in batches])
+            torch.cat([plain_last_tokens(exact, batch) for batch in batches])
             for batches in (together(), alone())
         )
     return float(((padded - single).norm(dim=-1) / single.norm(dim=-1)).max())

@@ -12,6 +12,7 @@ from pytest_linearity import Directions, measure
 from pytest_linearity.numerics.calibration.calibration import Calibration, calibrate
 from pytest_linearity.probes.batches import Batch
 from pytest_linearity.probes.logits import last_token_logits
+from tests.support.last_tokens import plain_last_tokens
 from tests.support.oracle import brute_force
 
 from .raw import evaluate
@@ -54,7 +55,7 @@ def compare(model: nn.Module, batches: Sequence[Batch], scope: str = "full") -> 
     deltas = [{n: directions.tensor(k, n) for n in directions.names} for k in range(DIRECTIONS)]
 
     def run(twin: nn.Module) -> Tensor:
-        return torch.cat([last_token_logits(twin, batch)() for batch in batches])
+        return torch.cat([plain_last_tokens(twin, batch) for batch in batches])
 
     true = brute_force(model, run, deltas, RADII)
     near = brute_force(model, run, deltas, (-2 * _NEAR, -_NEAR, _NEAR, 2 * _NEAR)).changes

@@ -58,6 +58,14 @@ class TestEveryRandomKind:
         for k in range(2):
             assert float(whole(of(model, kind), k).norm()) == pytest.approx(1, abs=1e-6)
 
+    def test_has_unit_norm_over_the_parameters_in_scope(self, kind: str) -> None:
+        """The rest of the model must not take a share of it."""
+        blocks = nn.ModuleList(nn.Linear(30, 20) for _ in range(4))
+        directions = of(nn.ModuleDict({"blocks": blocks}), kind, scope="last_blocks:1")
+        assert directions.names == ("blocks.3.weight", "blocks.3.bias")
+        for k in range(2):
+            assert float(whole(directions, k).norm()) == pytest.approx(1, abs=1e-6)
+
     def test_is_the_same_however_it_is_drawn(self, model: nn.ParameterDict, kind: str) -> None:
         directions, again = of(model, kind), of(model, kind, count=1)
         assert torch.equal(directions.tensor(0, "tall"), again.tensor(0, "tall"))

@@ -1,4 +1,4 @@
-"""What calibration says of a model, held against closed forms and against a truth of many digits."""
+"""What calibration says of a model, against closed forms and a truth of many digits."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pytest_linearity import Directions, measure
-from pytest_linearity.numerics.calibration.calibration import Calibration, calibrate
+from pytest_linearity.numerics.calibration.calibration import Calibration, calibrate, carries
 
 CPU = torch.device("cpu")
 
@@ -156,3 +156,9 @@ def test_float32_carries_where_the_floor_is_a_tenth_of_the_error() -> None:
     # 1.5 · 1e-4 / (2 r) ≤ 0.1 r, so r ≥ √(7.5e-4) = 0.0274.
     assert calibration.float32_carries(0.028)
     assert not calibration.float32_carries(0.027)
+
+
+@pytest.mark.parametrize(("error", "floor", "enough"), [(0.0, 6e-5, True), (0.0, 7e-5, False)])
+def test_a_small_error_need_be_exact_to_1e_4_only(error: float, floor: float, enough: bool) -> None:
+    """1.5 floor ≤ 1e-4."""
+    assert carries(error, floor) is enough

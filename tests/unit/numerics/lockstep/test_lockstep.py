@@ -319,25 +319,22 @@ def test_prompts_unlike_the_calibration_fall_back_to_all_rows() -> None:
     """The layer looks at other tokens for some prompts only, and calibration saw none of them."""
 
     class Sometimes(Attending):
-        def forward(self) -> Tensor:
-            x = self.layers[2](self.x)
+        def of(self, x: Tensor) -> Tensor:
+            x = torch.tanh(self.layers[2](x))
             return x[:, -1] + (x[:, 0] if len(x) > 1 else 0)
+
+        def forward(self) -> Tensor:
+            return self.of(self.x)
 
     model = Sometimes()
     directions = Directions(model, 1)
     small = _Run(model)
-
-    def one_prompt() -> Tensor:
-        whole, model.x = model.x, model.x[:1]
-        try:
-            return model()
-        finally:
-            model.x = whole
-
-    object.__setattr__(small, "function", one_prompt)
+    object.__setattr__(small, "function", lambda: model.of(model.x[:1]))
     object.__setattr__(small, "needed", model.needed[:4])
     ours = measure(model, _Run(model), directions, (0.1,), "float64", calibration=small)
     truth = measure(model, model, directions, (0.1,), "float64")
+    assert truth.relative_error.shape == (1, 1, 2)
+    assert (truth.relative_error > 1e-4).all()
     torch.testing.assert_close(ours.relative_error, truth.relative_error, rtol=1e-9, atol=1e-12)
 
 

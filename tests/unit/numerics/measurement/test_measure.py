@@ -468,6 +468,35 @@ def test_flipped_routing_decisions_are_counted() -> None:
     )
 
 
+def test_what_a_router_chooses_for_padding_does_not_count() -> None:
+    model = Routed()
+    model.x = model.x[:6]
+
+    class Padded:
+        """A call that says which of its tokens are padding."""
+
+        def __init__(self, *padding: int) -> None:
+            self.real = torch.ones(len(model.x), dtype=torch.bool)
+            self.real[list(padding)] = False
+
+        def __call__(self) -> Tensor:
+            return model()
+
+    directions = Directions(model, 2)
+
+    def flips(*padding: int) -> int:
+        counts = measure(model, Padded(*padding), directions, [3.0], "float64").routing_flips
+        assert counts is not None
+        return counts[0]
+
+    everything = range(len(model.x))
+    assert flips(*everything) == 0
+    # Each token's own flips are what is left where all others are padding.
+    each = [flips(*(i for i in everything if i != token)) for token in everything]
+    assert sum(each) == flips() > 0
+    assert flips(0) == flips() - each[0]
+
+
 def test_a_model_without_choices_reports_none() -> None:
     model = Everything()
     assert measure(model, model, Directions(model, 1), [1.0]).routing_flips is None

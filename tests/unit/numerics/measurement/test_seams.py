@@ -7,9 +7,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pytest_linearity import Directions, Measurement, measure
+from pytest_linearity import Directions, Measurement, Setup, measure
+from pytest_linearity.numerics.calibration.calibration import calibrate
 from pytest_linearity.numerics.directions.vectors.tensors import TensorVector
 from pytest_linearity.numerics.measurement.limits import Limits
+from pytest_linearity.numerics.measurement.running import RunningMeasurement
 from tests.support.oracle import brute_force
 
 
@@ -43,7 +45,7 @@ class Part:
         return torch.sin(angle + self._model.phase)
 
 
-ALL = slice(None)
+ALL, CPU = slice(None), torch.device("cpu")
 
 
 def kappa(model: Waves, delta: Tensor) -> Tensor:
@@ -145,8 +147,22 @@ class TestArithmetic:
         settled = measure(model, model.of(ALL), directions, [0.1], limits=limits)
         assert settled.precision == ("float64",)
         # float32's derivative alone is off by 1e-7.
+        torch.testing.assert_close(settled.relative_error, exact.relative_error, rtol=1e-12, atol=0)
+
+    def test_a_radius_that_refining_adds_is_settled_like_any_other(self) -> None:
+        """Bisection ends where rounding decides."""
+        model = Waves(prompts=3, dtype=torch.float32)
+        directions = Directions(model, 2)
+        between = float((0.1 * 0.4) ** 0.5)  # where bisection looks first
+        exact = measure(model, model.of(ALL), directions, [between], "float64").relative_error
+        limits = Limits(float(exact.mean()), -1.0)
+        setup = Setup(model, [model.of(ALL)], directions, CPU)
+        work = RunningMeasurement(setup, calibrate(model, model.of(ALL), directions, 0.1, CPU))
+        work.measure(range(2), [0.1, 0.4])
+        work.add(between, limits)
+        assert work.dtypes == {0.1: torch.float32, 0.4: torch.float32, between: torch.float64}
         torch.testing.assert_close(
-            settled.relative_error, exact.relative_error, rtol=1e-12, atol=0
+            work.figures.values(between)[0].values, exact[0], rtol=1e-12, atol=0
         )
 
     @pytest.mark.parametrize("cast", ["half", "bfloat16", "float"])
@@ -264,3 +280,40 @@ def test_figures_of_batches_of_unlike_shapes_are_those_of_brute_force() -> None:
     torch.testing.assert_close(
         measured.cosine_similarity, true.cosine_similarity(radii), rtol=1e-9, atol=1e-12
     )
+
+
+class Numb(nn.Module):
+    """Moves along one of two axes only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.ones(2, dtype=torch.float64))
+
+    def forward(self) -> Tensor:
+        return torch.tanh(self.w[1:])[None]
+
+
+@pytest.mark.parametrize("kinds", [["numb", "moving"], ["moving", "numb"]])
+def test_a_radius_is_still_only_if_no_direction_moves_it(kinds: list[str]) -> None:
+    model = Numb()
+    axes = torch.eye(2, dtype=torch.float64)
+    vectors = {
+        "numb": TensorVector("numb", "", {"w": axes[0]}),
+        "moving": TensorVector("moving", "", {"w": axes[1]}),
+    }
+
+    def still(*kinds: str) -> tuple[bool, ...]:
+        directions = Directions(model, 1, kinds=kinds, vectors=vectors)
+        return measure(model, model, directions, [0.1]).still
+
+    assert still("numb") == (True,)
+    assert still(*kinds) == (False,)
+
+
+def test_a_kind_has_its_own_first_direction_wherever_it_stands() -> None:
+    model = Numb()
+    vectors = {"mine": TensorVector("mine", "", {"w": torch.ones(2)})}
+    after = Directions(model, 3, kinds=["mine", "gaussian"], vectors=vectors)
+    alone = Directions(model, 3)
+    for k in range(3):
+        assert torch.equal(after.tensor(1 + k, "w"), alone.tensor(k, "w"))

@@ -72,12 +72,13 @@ def _loaded(data_set: DataSet, temporary: str, cache_dir: str | None) -> Dataset
         said = one_line(error.__cause__ or error)
         if "no data" in said:
             said = "it holds no rows"
-        what = f"{data_set.place} cannot be read" if local else _unavailable()
+        what = f"{data_set.place} cannot be read" if local else _unavailable(data_set)
         raise ProbeError(f"dataset: {data_set.name}: {what}: {said}") from None
 
 
-def _unavailable() -> str:
-    what = "is no file or folder here, and cannot be had from the Hugging Face hub"
+def _unavailable(data_set: DataSet) -> str:
+    first = f"{data_set.missing}; it " if data_set.missing else ""
+    what = f"{first}is no file or folder here, and cannot be had from the Hugging Face hub"
     if hub.offline():
         return f"{what} (fetching is forbidden by HF_HUB_OFFLINE)"
     return f"{what} (HF_HUB_OFFLINE=1 uses a copy fetched earlier)"
@@ -124,13 +125,13 @@ def _refuse_null(files: list[Path]) -> None:
 
 
 def _as_text(table: Path) -> dict[str, Any]:
-    """Options by which every cell of a CSV file is text: 12 not 12.0, and "None" not nothing."""
+    """Options by which a cell of a CSV file is text (12 not 12.0, and "None") or empty."""
     import pandas  # type: ignore[import-untyped]
     from datasets import Features, Value
 
     columns = pandas.read_csv(table, nrows=0).columns
     features = Features({str(column): Value("string") for column in columns})
-    return {"features": features, "keep_default_na": False}
+    return {"features": features, "keep_default_na": False, "na_values": [""]}
 
 
 def _remote(name: str, data_set: DataSet, cache_dir: str | None) -> Dataset:

@@ -81,12 +81,11 @@ def load_probes(
         notes = _notes(config, tokenizer, choice, conversations)
     if not probes:
         counted = ", ".join(f"{count} {reason}" for reason, count in dropped.items())
+        where = f"dataset: {shown_names(config.dataset)}: " if config.dataset else ""
         raise ProbeError(
-            f"no prompt is left to measure: of the rows, {counted or 'there are none'}"
+            f"{where}no prompt is left to measure: of the rows, {counted or 'there are none'}"
         )
-    for note in notes:
-        where = f"{config.source}: " if config.source else ""
-        warnings.warn(f"{where}{note}", ConfigWarning, stacklevel=2)
+    _warn(config, notes)
     used = choice.used if choice else None
     dated = used and any(said and used.tells_date(said) for said, _ in conversations)
     return Probes(
@@ -98,6 +97,15 @@ def load_probes(
         template=used.name if used else None,
         template_date=config.template_date if dated else None,
     )
+
+
+def _warn(config: Config, notes: Iterable[str]) -> None:
+    where = f"{config.source}: " if config.source else ""
+    for note in notes:
+        try:
+            warnings.warn(f"{where}{note}", ConfigWarning, stacklevel=3)
+        except ConfigWarning as error:  # where warnings are asked to be errors
+            raise ProbeError(str(error)) from None
 
 
 def _prompts(config: Config, choice: Choice | None) -> Iterator[_Prompt]:
@@ -158,8 +166,8 @@ def _notes(
     unread = unread_variables(config, choice.used, [said for said, _ in written])
     if unread:
         notes.append(
-            f"chat_template_kwargs: {shown_names(unread)} has no effect: the template "
-            f"{choice.used.name} does not read it"
+            f"chat_template_kwargs: {shown_names(unread)} has no effect: the chat template "
+            f"({choice.used.name}) does not read it"
         )
     return notes
 

@@ -473,8 +473,12 @@ def test_chat_template_kwargs_that_no_template_reads_are_warned_about(
         load(own, CHAT, **keys)
     (warning,) = caught
     assert str(warning.message) == (
-        f"chat_template_kwargs: efort has no effect: the template {used} does not read it"
+        f"chat_template_kwargs: efort has no effect: the chat template ({used}) does not read it"
     )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ConfigWarning)
+        with pytest.raises(ProbeError, match="chat_template_kwargs: efort has no effect"):
+            load(own, CHAT, **keys)
 
 
 DATED = (

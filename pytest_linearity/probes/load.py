@@ -65,21 +65,13 @@ def load_probes(
     """
     limit = min(config.cutoff_len, max_length or config.cutoff_len)
     choice = choose_template(config, tokenizer) if config.dataset else None
-    dropped: Counter[str] = Counter()
-    probes, conversations = [], []
     with hub.quiet():
-        for prompt in _prompts(config, choice):
-            ids = encode_pieces(tokenizer, prompt.pieces, begin=prompt.begin)
-            if prompt.refused or not ids:
-                dropped[prompt.refused or "with an empty prompt"] += 1
-                continue
-            kept = tuple(ids[-limit:])
-            cut = len(ids) > limit
-            text = "".join(prompt.pieces)
-            probes.append(Probe(text, kept, prompt.source, prompt.row, cut))
-            conversations.append((prompt.said, ids))
-        notes = _notes(config, tokenizer, choice, conversations)
-    if not probes:
+        tried = [(each, _encoded(tokenizer, each)) for each in _prompts(config, choice)]
+        kept = [(prompt, ids) for prompt, ids in tried if ids]
+        dropped = Counter(prompt.refused or _EMPTY for prompt, ids in tried if not ids)
+        said = [(prompt.said, ids) for prompt, ids in kept if prompt.said is not None]
+        notes = _notes(config, tokenizer, choice, said)
+    if not kept:
         counted = ", ".join(f"{count} {reason}" for reason, count in dropped.items())
         where = f"dataset: {shown_names(config.dataset)}: " if config.dataset else ""
         raise ProbeError(
@@ -87,9 +79,9 @@ def load_probes(
         )
     _warn(config, notes)
     used = choice.used if choice else None
-    dated = used and any(said and used.tells_date(said) for said, _ in conversations)
+    dated = used is not None and any(used.tells_date(each) for each, _ in said)
     return Probes(
-        probes=tuple(probes),
+        probes=tuple(_probe(prompt, ids, limit) for prompt, ids in kept),
         batch_size=config.batch_size,
         pad_id=pad_id(tokenizer),
         cutoff_len=limit,
@@ -97,6 +89,22 @@ def load_probes(
         template=used.name if used else None,
         template_date=config.template_date if dated else None,
     )
+
+
+_EMPTY = "with an empty prompt"
+
+
+def _encoded(tokenizer: PreTrainedTokenizerBase, prompt: _Prompt) -> list[int]:
+    """The token ids of a prompt; none where there is no prompt."""
+    if prompt.refused is not None:
+        return []
+    return encode_pieces(tokenizer, prompt.pieces, begin=prompt.begin)
+
+
+def _probe(prompt: _Prompt, ids: Sequence[int], limit: int) -> Probe:
+    """A prompt as it is measured, cut to its last tokens where it is too long."""
+    text, cut = "".join(prompt.pieces), len(ids) > limit
+    return Probe(text, tuple(ids[-limit:]), prompt.source, prompt.row, cut)
 
 
 def _warn(config: Config, notes: Iterable[str]) -> None:
@@ -120,7 +128,7 @@ def _prompts(config: Config, choice: Choice | None) -> Iterator[_Prompt]:
 
 def _as_they_are(source: str, texts: Iterable[str]) -> Iterator[_Prompt]:
     for row, text in enumerate(texts):
-        blank = None if text.strip() else "with an empty prompt"
+        blank = None if text.strip() else _EMPTY
         yield _Prompt(source, row, (text,), begin=True, refused=blank)
 
 
@@ -143,10 +151,9 @@ def _notes(
     config: Config,
     tokenizer: PreTrainedTokenizerBase,
     choice: Choice | None,
-    prompts: Sequence[tuple[Conversation | None, Sequence[int]]],
+    written: Sequence[tuple[Conversation, Sequence[int]]],
 ) -> list[str]:
     """What a person should be told of the template: another is named, something is not read."""
-    written = [(said, ids) for said, ids in prompts if said is not None]
     if choice is None or not written:
         return []
     notes = []
@@ -164,11 +171,10 @@ def _notes(
                 f"{len(written)} differ (template_from: config takes {choice.passed_over.name})"
             )
     unread = unread_variables(config, choice.used, [said for said, _ in written])
-    if unread:
-        notes.append(
-            f"chat_template_kwargs: {shown_names(unread)} has no effect: the chat template "
-            f"({choice.used.name}) does not read it"
-        )
+    notes += [
+        f"{key} has no effect: the chat template ({choice.used.name}) does not read it"
+        for key in unread
+    ]
     return notes
 
 

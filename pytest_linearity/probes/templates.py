@@ -124,11 +124,17 @@ def _chat_template(
 def unread_variables(
     config: Config, template: Template, conversations: Sequence[Conversation]
 ) -> list[str]:
-    """Those of `chat_template_kwargs` that the template does not read for any conversation."""
-    given = config.chat_template_kwargs or {}
+    """The keys whose values the template does not read for any conversation."""
+    names = {f"chat_template_kwargs: {name}": name for name in config.chat_template_kwargs or {}}
     if not isinstance(template, ChatTemplate):
-        return list(given)
-    return [name for name in given if not any(template.names(name, said) for said in conversations)]
+        return list(names)
+    if config.enable_thinking is False:  # which is what templates do that know no thoughts, if true
+        names["enable_thinking"] = "enable_thinking"
+    return [
+        key
+        for key, name in names.items()
+        if not any(template.names(name, said) for said in conversations)
+    ]
 
 
 @cache

@@ -481,6 +481,15 @@ def test_chat_template_kwargs_that_no_template_reads_are_warned_about(
             load(own, CHAT, **keys)
 
 
+def test_a_template_that_knows_no_thoughts_is_said_to(load: Any) -> None:
+    with pytest.warns(ConfigWarning, match="^enable_thinking has no effect: the chat template"):
+        load(OWN, CHAT, enable_thinking=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load(OWN, CHAT, enable_thinking=True)
+        load(None, CHAT, template="qwen", enable_thinking=False)  # nor does the trainer's
+
+
 DATED = (
     "{%- if strftime_now is defined %}{% set today = strftime_now('%d %b %Y|%Y-%m-%d|%%d|%-m') %}"
     "{% endif %}{{ today }}{% for m in messages %}[{{ m.content }}]{% endfor %}"

@@ -209,6 +209,15 @@ def test_results_of_calls_made_together_are_a_turn_each_of_a_chat_template(tmp_p
     assert probe.text == "[user:q0][assistant:2][tool:one0][tool:two0]>"
 
 
+def test_a_system_message_that_stands_in_the_question_needs_one(text: Any) -> None:
+    """Where a result comes first, the trainer leaves the system message out."""
+    messages = [CHAT[0], {"from": "observation", "value": "o"}, {"from": "gpt", "value": "a"}]
+    assert text(None, messages, template="mistral") == (
+        '<bos>[TOOL_RESULTS] {"content": o}[/TOOL_RESULTS]'
+    )
+    assert text(None, messages, template="chatml").startswith("<|im_start|>system\nS<|im_end|>")
+
+
 def test_pieces_are_encoded_each_by_itself(load: Any) -> None:
     """As the trainer does; what a tokenizer joins or puts before a text depends on it."""
     from tokenizers import normalizers

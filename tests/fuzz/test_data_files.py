@@ -287,9 +287,8 @@ ROLES = {
 
 def prompt_of_messages(case: Case, row: Row) -> str:
     turns = said_in(case, row)
-    system = words_of(row.get("system"))
-    if turns and turns[0][0] == "system":
-        system = words_of(turns.pop(0)[1])
+    opened = turns and turns[0][0] == "system"
+    system = words_of(turns.pop(0)[1] if opened else row.get("system"))
     if case.form == "openai":
         while turns and turns[-1][0] == "tool":
             turns.pop()

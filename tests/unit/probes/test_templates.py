@@ -431,8 +431,13 @@ def test_the_default_of_several_templates_is_used(load: Any) -> None:
     messages = [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]
     several: Any = {"default": OWN, "rag": "no"}
     assert load(several, messages).probes[0].text == "[user:q][assistant:"
+    several["tool_use"] = TOOLED
+    assert load(several, messages, tools="[]").probes[0].text == "[user:q][assistant:"
+    assert load(several, messages, tools=TOOLS).probes[0].text == "<add>[user:q]>"
     del several["default"]
-    with pytest.raises(ProbeError, match=r"template: the tokenizer has several .*\(rag\) and none"):
+    with pytest.raises(
+        ProbeError, match=r"template: the tokenizer has several .*\(rag, tool_use\) and none"
+    ):
         load(several, messages)
 
 
@@ -463,6 +468,16 @@ def test_what_is_said_of_thoughts_to_a_named_template(text: Any, thinking: Any, 
     assert written.endswith(f"r<|im_end|>\n<|im_start|>assistant\n{end}")
     nothink = text(None, messages, template="qwen3_nothink", enable_thinking=thinking)
     assert nothink.endswith("assistant\n")
+
+
+def test_a_thought_is_taken_out_with_the_lines_behind_it(text: Any) -> None:
+    messages = [
+        {"from": "human", "value": "q"},
+        {"from": "gpt", "value": "<think>\nhm\n</think>\n\n\n\na"},
+        *CHAT[3:],
+    ]
+    written = text(None, messages, template="qwen3", enable_thinking=False)
+    assert f"assistant\n{EMPTY_THOUGHT}a<|im_end|>" in written
 
 
 def test_chat_template_kwargs_are_passed_on(text: Any) -> None:
@@ -530,6 +545,19 @@ def test_a_template_that_asks_for_no_date_has_none(load: Any) -> None:
         probes = load(own, CHAT, template=template, template_date="2031-12-01")
         assert probes.describe()["template_date"] is None
         assert "dated" not in probes.summary()
+
+
+def test_one_dated_prompt_is_enough_to_say_so(tmp_path: Path) -> None:
+    path = tmp_path / "rows.json"
+    path.write_text(json.dumps([{"instruction": "q", "tools": each} for each in ("", TOOLS)]))
+    config = Config(
+        model_name_or_path="-",
+        dataset=[str(path)],
+        template="llama3",
+        columns={"prompt": "instruction", "tools": "tools"},
+    )
+    probes = load_probes(config, character_tokenizer(chat_template=None))
+    assert probes.describe()["template_date"] == "2024-07-26"
 
 
 def test_a_named_template_dates_what_it_says_of_tools(load: Any) -> None:

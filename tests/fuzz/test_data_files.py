@@ -129,8 +129,8 @@ def damage_row(row: Row, choices: random.Random) -> None:
         turn[choices.choice(list(turn))] = choices.choice([None, "bard", "", "user", "gpt"])
     elif what == 6 and isinstance(messages, list):
         messages.append(choices.choice(messages))
-    elif what == 7 and row.get("history"):
-        row["history"][0].append("a third")
+    elif what == 7 and isinstance(row.get("history"), list):
+        row["history"].append(["one", "two", "three"])
 
 
 # What files are

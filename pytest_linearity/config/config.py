@@ -26,7 +26,17 @@ from pytest_linearity.numerics.metrics.registry import (
 from pytest_linearity.numerics.scope.parse import parse_scope
 
 FORMATTINGS = ("alpaca", "sharegpt", "openai")
-COLUMNS = ("prompt", "query", "response", "history", "messages", "system", "tools")
+COLUMNS = (
+    "prompt",
+    "query",
+    "response",
+    "history",
+    "messages",
+    "system",
+    "tools",
+    "chosen",
+    "rejected",
+)
 TAGS = (
     "role_tag",
     "content_tag",
@@ -112,8 +122,16 @@ class Config:
     """So many rows of each data set, drawn at random with ``seed``; ``None`` for all."""
     template: str | None = _key(None, values.path)
     """Chat template where the tokenizer has none: a name, or the path of a Jinja file."""
-    default_system: str | None = _key(None, values.text)
-    """System message of rows that have none."""
+    template_from: str = _key("tokenizer", values.one_of("tokenizer", "config"))
+    """Which chat template comes first: the ``tokenizer``'s own, or ``template`` (``config``)."""
+    template_date: str = _key("2024-07-26", values.date)
+    """The day that is written where a template asks for today's."""
+    enable_thinking: bool | None = _key(None, values.boolean)
+    """What the chat template is told of thoughts; ``False`` for models trained without them."""
+    chat_template_kwargs: Mapping[str, Any] | None = _key(None, values.template_variables)
+    """What else the chat template is given, by name."""
+    default_system: str | None = _key(None, values.any_text)
+    """System message of rows that have none; empty for not even the template's own."""
     cutoff_len: int = _key(2048, values.integer(1))
     """Longest prompt, in tokens; a longer one keeps its end."""
     batch_size: int = _key(8, values.integer(1))
@@ -198,6 +216,8 @@ class Config:
                 object.__setattr__(self, key.name, self._parsed(key.name, parse, key.default))
         if self.prompts is not None and self.dataset is not None:
             raise self.error("prompts", "is given together with dataset: only one can be used")
+        if self.template_from == "config" and self.template is None:
+            raise self.error("template_from", "is config, but no template is named")
         if self.param_scopes is not None and self.param_scope != "full":
             raise self.error(
                 "param_scopes", "is given together with param_scope: only one can be used"

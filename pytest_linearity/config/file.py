@@ -49,6 +49,45 @@ _WITHOUT_EFFECT = {
 }
 """Keys of training configs that are accepted, the values that say nothing, and what holds."""
 
+_OTHER_DATA = (
+    "tokenized_path",
+    "eval_dataset",
+    "test_datasets",
+    "pretraining_dataset",
+    "dataset_name",
+    "dataset_path",
+    "dataset_prepared_path",
+    "dataset_mixture",
+    "data_path",
+    "data_files",
+    "train_data",
+    "train_dataset",
+    "train_file",
+    "train_files",
+    "validation_file",
+    "val_file",
+    "val_files",
+    "test_file",
+)
+"""Keys by which training configs name data that is not read."""
+
+_OF_A_DATA_SET = (
+    "dataset_dir",
+    "subset",
+    "split",
+    "formatting",
+    "columns",
+    "tags",
+    "max_samples",
+    "num_samples",
+    "template",
+    "template_from",
+    "enable_thinking",
+    "chat_template_kwargs",
+    "default_system",
+)
+"""Keys of ours that say something of data sets alone."""
+
 
 @dataclass(frozen=True)
 class RawKeys:
@@ -80,6 +119,8 @@ def read_keys(path: Path, overrides: Sequence[str], *, known: Collection[str]) -
             values[key] = value
     _refuse(path, values)
     notes = [*_misspelt(root, known), *_strangers(section, known), *_idle(values)]
+    if not any(level.get("dataset") for level in levels):
+        notes += _unread_data(root, values)
     return RawKeys({key: values[key] for key in known if key in values}, tuple(notes))
 
 
@@ -197,7 +238,7 @@ def _misspelt(root: Mapping[str, Any], known: Collection[str]) -> list[str]:
     ours = {*known, *_REFUSED, *_WITHOUT_EFFECT, SECTION}
     notes = []
     for key, value in root.items():
-        if key in ours:
+        if key in ours or key in _OTHER_DATA:
             continue
         first, dot, _ = key.partition(".")
         if dot and _is_section(first):
@@ -256,6 +297,20 @@ def _idle(values: Mapping[str, Any]) -> list[str]:
         f"{key}: {shown(values[key])} has no effect: {reason}"
         for key, (silent, reason) in _WITHOUT_EFFECT.items()
         if key in values and values[key] not in silent
+    ]
+
+
+def _unread_data(root: Mapping[str, Any], values: Mapping[str, Any]) -> list[str]:
+    """Says, where no data set is measured, which keys name data or say something of it."""
+    others = [key for key in _OTHER_DATA if root.get(key)] if "prompts" not in values else []
+    keys = [*others, *(key for key in _OF_A_DATA_SET if key in values)]
+    if not keys:
+        return []
+    instead = "those under prompts" if "prompts" in values else "the built-in ones"
+    verb = "has" if len(keys) == 1 else "have"
+    return [
+        f"{', '.join(keys)} {verb} no effect: the prompts are {instead} (dataset names data to "
+        "measure on)"
     ]
 
 

@@ -7,7 +7,9 @@ would be right. Numbers may come as text (``"0.1"``, ``1e-5``, ``${oc.env:NAME}`
 
 from __future__ import annotations
 
+import datetime
 import itertools
+import json
 import math
 import re
 import unicodedata
@@ -39,6 +41,11 @@ def text(value: Any) -> str:
     if not value.strip():
         raise ValueError("is empty")
     return readable(value)
+
+
+def any_text(value: Any) -> str:
+    """Text, also blank."""
+    return readable(value) if value == "" else text(value)
 
 
 def readable(value: str) -> str:
@@ -190,6 +197,58 @@ def device(value: Any) -> str:
     if not _DEVICE.fullmatch(name):
         raise ValueError(f"{shown(name)} is not a device: auto, cpu, cuda, cuda:1, …")
     return name
+
+
+def date(value: Any) -> str:
+    """A day, as 2024-07-26; YAML reads that as a date."""
+    if isinstance(value, datetime.datetime):
+        raise ValueError(f"{value} is not a day: give it without a time, as 2024-07-26")
+    try:
+        return datetime.date.fromisoformat(str(value)).isoformat()
+    except ValueError:
+        raise ValueError(f"{shown(value)} is not a day, as 2024-07-26") from None
+
+
+_TAKEN = {
+    "add_generation_prompt",
+    "chat_template",
+    "continue_final_message",
+    "conversation",
+    "documents",
+    "linearity_date",
+    "max_length",
+    "messages",
+    "padding",
+    "return_assistant_tokens_mask",
+    "return_dict",
+    "return_tensors",
+    "sanitize_control_tokens",
+    "strftime_now",
+    "tokenize",
+    "tokenizer_kwargs",
+    "tools",
+    "truncation",
+}
+"""What chat templates and their rendering are given by others."""
+
+
+def template_variables(value: Any) -> dict[str, Any]:
+    """A mapping from names to values that JSON can hold, for a chat template."""
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{shown(value)} is not a mapping, as {{enable_thinking: false}}")
+    for name, entry in value.items():
+        if not isinstance(name, str) or not name.isidentifier():
+            raise ValueError(f"{shown(name)} is not a name that a template can read")
+        if name in _TAKEN:
+            raise ValueError(f"{name} is not for a config to say")
+        try:
+            readable(json.dumps(entry, allow_nan=False, ensure_ascii=False))
+        except (TypeError, ValueError, RecursionError):
+            raise ValueError(
+                f"{name}: {shown(entry)} is not text, a number, true, false, or a list or mapping "
+                "of such (quote a date)"
+            ) from None
+    return {name: json.loads(json.dumps(entry)) for name, entry in value.items()}
 
 
 def radii(value: Any) -> tuple[float, ...]:

@@ -1,7 +1,8 @@
 """A row of a data set -> the conversation that its prompt is made of.
 
-The layouts are those of LLaMA-Factory: ``alpaca``, ``sharegpt`` and ``openai``. What a row says
-after the header of its last assistant turn is left out: it is the answer, not the prompt.
+The layouts are those of LLaMA-Factory: ``alpaca``, ``sharegpt`` and ``openai``; a row is dropped
+where that trainer drops it. What a row says after the header of its last assistant turn is left
+out: it is the answer, not the prompt.
 """
 
 from __future__ import annotations
@@ -33,9 +34,11 @@ class Conversation:
     """What a prompt is made of; the next to speak is the assistant."""
 
     turns: tuple[Turn, ...]
-    """An optional system message, then turns of the user and the assistant."""
-    tools: tuple[Any, ...] = ()
-    """Descriptions of the functions that the assistant may call."""
+    """An optional system message, then turns of the user and the assistant. Observations that
+    follow each other answer the calls of one turn."""
+    tools: tuple[Any, ...] | None = None
+    """Descriptions of the functions that the assistant may call; ``None`` where a row has none,
+    rather than an empty list of them."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,8 @@ class Layout:
     formatting: str
     """``alpaca``, ``sharegpt`` or ``openai``."""
     columns: Mapping[str, str]
-    """Column of ``prompt``, ``query``, ``history``, ``messages``, ``system``, ``tools``."""
+    """Column of ``prompt``, ``query``, ``response``, ``history``, ``messages``, ``system``,
+    ``tools``, ``chosen``, ``rejected``."""
     tags: Mapping[str, str]
     """``role_tag`` and ``content_tag`` of a message, and the name of each role."""
     ranking: bool = False
@@ -58,28 +62,46 @@ def conversation(row: Row, layout: Layout, default_system: str | None) -> Conver
     Raises:
         Dropped: If the row gives no prompt.
     """
-    if layout.formatting == "alpaca":
-        system, turns = _alpaca(row, layout)
-    else:
-        system, turns = _messages(row, layout)
-    if not turns or (turns[-1].role == "user" and not turns[-1].content.strip()):
-        raise Dropped("with an empty prompt")
-    system = system or _text(_cell(row, layout, "system")) or default_system or ""
-    if system.strip():
+    alpaca = layout.formatting == "alpaca"
+    system, turns = _alpaca(row, layout) if alpaca else _messages(row, layout)
+    if layout.ranking:
+        _require_ranked(row, layout)
+    system = _text(_cell(row, layout, "system")) if system is None else system
+    system = system or default_system or ""
+    if system:
         turns = [Turn("system", system), *turns]
     return Conversation(tuple(turns), _tools(_cell(row, layout, "tools")))
 
 
-def _alpaca(row: Row, layout: Layout) -> tuple[str, list[Turn]]:
+def _alpaca(row: Row, layout: Layout) -> tuple[None, list[Turn]]:
+    """No system message, as that has a column of its own, and the turns."""
+    if not layout.ranking:
+        _require(row, layout, ("response",), str)
     parts = [_text(_cell(row, layout, name)) for name in ("prompt", "query")]
     question = "\n".join(part for part in parts if part)
-    return "", [*_history(_cell(row, layout, "history")), Turn("user", question)]
+    return None, [*_history(_cell(row, layout, "history")), Turn("user", question)]
+
+
+_UNANSWERED = "without an answer"
+
+
+def _require_ranked(row: Row, layout: Layout) -> None:
+    """Drop a row that has only one of the two answers, or none, where it should have both."""
+    kind = str if layout.formatting == "alpaca" else Mapping
+    _require(row, layout, ("chosen", "rejected"), kind)
+
+
+def _require(row: Row, layout: Layout, names: Sequence[str], kind: type) -> None:
+    """Drop a row whose answers, where there are columns for them, are not what they should be."""
+    for column in filter(None, map(layout.columns.get, names)):
+        if column in row and not isinstance(row[column], kind):
+            raise Dropped(_UNANSWERED)
 
 
 def _history(value: Any) -> list[Turn]:
-    """Earlier questions and answers, a list of pairs."""
+    """Earlier questions and answers, a list of pairs; what is no list is none."""
     turns = []
-    for pair in _sequence(value or [], "with a malformed history"):
+    for pair in value if isinstance(value, list) else []:
         asked_answered = _sequence(pair, "with a malformed history")
         if len(asked_answered) != 2:
             raise Dropped("with a malformed history")
@@ -88,21 +110,31 @@ def _history(value: Any) -> list[Turn]:
     return turns
 
 
-def _messages(row: Row, layout: Layout) -> tuple[str, list[Turn]]:
+def _messages(row: Row, layout: Layout) -> tuple[str | None, list[Turn]]:
     """System message and turns of a list of messages, without the last answer."""
-    messages = _sequence(_cell(row, layout, "messages") or [], "with malformed messages")
-    turns = [_turn(message, layout) for message in messages]
+    messages = list(_sequence(_cell(row, layout, "messages") or [], "with malformed messages"))
+    turns: list[tuple[Turn, ...]] = [(_turn(message, layout),) for message in messages]
+    system = turns.pop(0)[0].content if turns and turns[0][0].role == "system" else None
     if layout.formatting == "openai":
         turns = _joined_observations(turns)
-    system = turns.pop(0).content if turns and turns[0].role == "system" else ""
-    for place, turn in enumerate(turns):
+    if not turns:
+        raise Dropped("without messages")
+    for place, (turn, *_) in enumerate(turns):
         expected = ("assistant", "function") if place % 2 else ("user", "observation")
         if turn.role not in expected:
             raise Dropped("with wrong roles")
     if len(turns) % 2 != layout.ranking:
         parity = "even" if layout.ranking else "odd"
         raise Dropped(f"with an {parity} number of turns")
-    return system, turns if layout.ranking else turns[:-1]
+    if not layout.ranking:
+        answer = turns.pop()[0]
+        if answer.role == "assistant" and _has_no_text(messages[-1], layout):
+            raise Dropped(_UNANSWERED)
+    return system, [turn for joined in turns for turn in joined]
+
+
+def _has_no_text(message: Mapping[str, Any], layout: Layout) -> bool:
+    return message.get(layout.tags["content_tag"]) is None
 
 
 def _turn(message: Any, layout: Layout) -> Turn:
@@ -132,14 +164,14 @@ def _calls(calls: Any) -> str:
     return json.dumps(functions, ensure_ascii=False, default=str)
 
 
-def _joined_observations(turns: list[Turn]) -> list[Turn]:
-    """The turns, with observations that follow each other joined: they answer one turn."""
-    joined: list[Turn] = []
+def _joined_observations(turns: Sequence[tuple[Turn, ...]]) -> list[tuple[Turn, ...]]:
+    """The turns, those observations together that answer one; the last ones answer none."""
+    joined: list[tuple[Turn, ...]] = []
     for turn in turns:
-        if joined and turn.role == joined[-1].role == "observation":
-            turn = Turn("observation", f"{joined.pop().content}\n{turn.content}")
+        if joined and turn[0].role == joined[-1][0].role == "observation":
+            turn = (*joined.pop(), *turn)
         joined.append(turn)
-    return joined
+    return joined[:-1] if joined and joined[-1][0].role == "observation" else joined
 
 
 def _cell(row: Row, layout: Layout, name: str) -> Any:
@@ -166,15 +198,15 @@ def _sequence(value: Any, otherwise: str) -> Sequence[Any]:
     raise Dropped(otherwise)
 
 
-def _tools(value: Any) -> tuple[Any, ...]:
+def _tools(value: Any) -> tuple[Any, ...] | None:
     """Tool descriptions: JSON text, or what it stands for."""
     if isinstance(value, str):
         try:
-            value = json.loads(value) if value.strip() else None
+            value = json.loads(value) if value else None
         except (ValueError, RecursionError):
             raise Dropped("with malformed tools") from None
-    if not value:
-        return ()
+    if value is None:
+        return None
     if isinstance(value, Mapping):
         return (value,)
     tools = tuple(_sequence(value, "with malformed tools"))

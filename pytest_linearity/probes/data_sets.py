@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,6 +74,14 @@ class DataSet:
     """Branch, tag or commit on the hub."""
     num_samples: int | None = None
     """How many rows to draw at random; ``None`` for all."""
+    missing: str = ""
+    """What a person should look at first where the hub has no such data set."""
+
+
+_ONLINE = "ONLINE"
+"""The ``dataset_dir`` by which LLaMA-Factory takes names for ids on the hub."""
+_REMOTE = "REMOTE:"
+"""What a ``dataset_dir`` begins with that is on the hub."""
 
 
 def find_data_sets(config: Config) -> list[DataSet]:
@@ -84,7 +92,14 @@ def find_data_sets(config: Config) -> list[DataSet]:
     Raises:
         ProbeError: If one cannot be found, or is described wrongly.
     """
+    if config.dataset_dir.startswith(_REMOTE):
+        raise ProbeError(
+            f"dataset_dir: {config.dataset_dir} is a description on the hub, which is not read: "
+            "fetch that data set, and name its folder"
+        )
     directory = config.locate(config.dataset_dir)
+    if directory is not None and not directory.is_dir():
+        raise ProbeError(f"dataset_dir: {directory} is a file, but a folder is needed")
     info_path = directory / "dataset_info.json" if directory else None
     info = _read_info(info_path) if info_path and info_path.is_file() else None
     return [_find(config, name, directory, info) for name in config.dataset or ()]
@@ -101,8 +116,13 @@ def _find(
     if path is not None:
         return _data_set(config, name, path, {}, where=f"dataset: {name}")
     # Without a slash it is far more likely to be a misspelt entry than something on the hub.
-    if hub.is_id(name) and ("/" in name or info is None):
-        return _data_set(config, name, name, {}, where=f"dataset: {name}")
+    missing = "" if directory or config.dataset_dir == _ONLINE else _missing(config)
+    described = info is not None or (missing and config.dataset_dir != _USUAL_DIRECTORY)
+    if hub.is_id(name) and ("/" in name or not described):
+        where = f"dataset: {name}"
+        return replace(_data_set(config, name, name, {}, where=where), missing=missing)
+    if missing:
+        raise ProbeError(f"dataset: {name}: {missing}, and {name} is no file or folder either")
     if info is not None:
         listed = (
             f"an entry of {directory}/dataset_info.json ({shown_names(info) or 'which has none'})"
@@ -112,6 +132,16 @@ def _find(
             f"an entry of dataset_info.json (there is none in dataset_dir, {config.dataset_dir})"
         )
     raise ProbeError(f"dataset: {name} is neither {listed}, nor a file or folder, nor a hub id")
+
+
+_USUAL_DIRECTORY = "data"
+
+
+def _missing(config: Config) -> str:
+    """Says that the folder of data sets is not there."""
+    places = " or ".join(dict.fromkeys(str(base) for base in config.bases))
+    where = "" if os.path.isabs(os.path.expanduser(config.dataset_dir)) else f" in {places}"
+    return f"dataset_dir: there is no folder {config.dataset_dir}{where}"
 
 
 def _described(config: Config, name: str, directory: Path, entry: Any) -> DataSet:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -23,6 +24,20 @@ def encode(tokenizer: PreTrainedTokenizerBase, text: str, *, begin: bool) -> lis
         return ids
     before = _put_before(tokenizer)
     return ids if ids[: len(before)] == before else before + ids
+
+
+def encode_pieces(
+    tokenizer: PreTrainedTokenizerBase, pieces: Sequence[str], *, begin: bool
+) -> list[int]:
+    """The token ids of a prompt whose pieces are encoded each by itself.
+
+    Args:
+        tokenizer: Of the checkpoint.
+        pieces: What the prompt is made of.
+        begin: As for `encode`, for the first piece.
+    """
+    ids = [encode(tokenizer, piece, begin=begin and not at) for at, piece in enumerate(pieces)]
+    return [token for piece in ids for token in piece]
 
 
 def _plain(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:

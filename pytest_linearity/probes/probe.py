@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from pytest_linearity.errors import shown_names
 from pytest_linearity.probes.batches import make_batches
 
 if TYPE_CHECKING:
@@ -52,6 +54,8 @@ class Probes:
     """How many rows were left out, by reason."""
     template: str | None
     """Which chat template was used; ``None`` for prompts taken as they are."""
+    template_date: str | None = None
+    """The day that the template was told it is; ``None`` where it does not ask."""
 
     @cached_property
     def batches(self) -> tuple[Batch, ...]:
@@ -76,6 +80,7 @@ class Probes:
             "cut": self._cut,
             "cutoff_len": self.cutoff_len,
             "template": self.template,
+            "template_date": self.template_date,
             "digest": self.digest,
             "rows": [
                 {
@@ -95,14 +100,29 @@ class Probes:
         return hashlib.sha256(repr(ids).encode()).hexdigest()
 
     def summary(self) -> str:
-        """One line for people: how many prompts, and what was dropped or cut."""
-        parts = [_count(len(self.probes), "prompt")]
+        """One line for people: which prompts, how many, and what was dropped or cut."""
+        parts = [self._sources()]
+        if self.template_date is not None:
+            parts.append(f"dated {self.template_date}")
         if self.dropped:
             reasons = ", ".join(f"{count} {reason}" for reason, count in self.dropped.items())
             parts.append(f"{_count(sum(self.dropped.values()), 'row')} dropped ({reasons})")
         if self._cut:
             parts.append(f"{self._cut} cut to the last {_count(self.cutoff_len, 'token')}")
         return ", ".join(parts)
+
+    def _sources(self) -> str:
+        """How many prompts are from where."""
+        total = len(self.probes)
+        counts = Counter(probe.source for probe in self.probes)
+        if "built-in" in counts and self.template is None:
+            return _count(total, "built-in prompt")
+        if "prompts" in counts and self.template is None:
+            return f"{_count(total, 'prompt')} of the config"
+        if len(counts) == 1:
+            return f"{_count(total, 'prompt')} of {shown_names(counts)}"
+        parts = [f"{count} of {shown_names([name])}" for name, count in counts.items()]
+        return f"{_count(total, 'prompt')}: {', '.join(parts)}"
 
     @property
     def _cut(self) -> int:

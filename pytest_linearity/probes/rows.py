@@ -6,8 +6,9 @@ import inspect
 import random
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from pytest_linearity.checkpoint import hub
 from pytest_linearity.errors import ProbeError, one_line, shown_names
 from pytest_linearity.probes.conversations import Row
 from pytest_linearity.probes.data_sets import DataSet
+from pytest_linearity.probes.json_rows import json_rows
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -53,43 +55,67 @@ def read_rows(
         TemporaryDirectory(prefix="pytest-linearity-", ignore_cleanup_errors=True) as tmp,
     ):
         rows = _loaded(data_set, tmp, cache_dir)
-        _check_columns(data_set, rows.column_names)
-        numbers = list(range(len(rows)))
+        _check_columns(data_set, rows.columns)
+        numbers = list(range(rows.count))
         if data_set.num_samples is not None and data_set.num_samples < len(numbers):
             numbers = sorted(random.Random(seed).sample(numbers, data_set.num_samples))
-        return [(number, rows[number]) for number in numbers[:max_samples]]
+        return [(number, rows.row(number)) for number in numbers[:max_samples]]
 
 
-def _loaded(data_set: DataSet, temporary: str, cache_dir: str | None) -> Dataset:
+@dataclass(frozen=True)
+class _Rows:
+    """All rows of a data set."""
+
+    columns: list[str]
+    """What the rows have, or some of them."""
+    count: int
+    """How many there are."""
+    row: Callable[[int], Row]
+    """Gives one by its number, with a null for each column that it lacks."""
+
+    @classmethod
+    def of_table(cls, table: Dataset) -> _Rows:
+        """The rows of a table."""
+        return cls(list(table.column_names), len(table), table.__getitem__)
+
+    @classmethod
+    def listed(cls, rows: Sequence[Row]) -> _Rows:
+        """Rows that may lack columns of others."""
+        columns = dict.fromkeys(key for row in rows for key in row)
+        return cls(list(columns), len(rows), lambda number: {**columns, **rows[number]})
+
+
+def _loaded(data_set: DataSet, temporary: str, cache_dir: str | None) -> _Rows:
     local = isinstance(data_set.place, Path)
     try:
         if isinstance(data_set.place, Path):
             return _local(data_set.place, data_set, temporary)
-        return _remote(data_set.place, data_set, cache_dir)
+        return _Rows.of_table(_remote(data_set.place, data_set, cache_dir))
     except ProbeError:
         raise
     except Exception as error:  # readers of five formats and of the hub have no common base
         said = one_line(error.__cause__ or error)
         if "no data" in said:
             said = "it holds no rows"
-        what = f"{data_set.place} cannot be read" if local else _unavailable()
+        what = f"{data_set.place} cannot be read" if local else _unavailable(data_set)
         raise ProbeError(f"dataset: {data_set.name}: {what}: {said}") from None
 
 
-def _unavailable() -> str:
-    what = "is no file or folder here, and cannot be had from the Hugging Face hub"
+def _unavailable(data_set: DataSet) -> str:
+    first = f"{data_set.missing}; it " if data_set.missing else ""
+    what = f"{first}is no file or folder here, and cannot be had from the Hugging Face hub"
     if hub.offline():
         return f"{what} (fetching is forbidden by HF_HUB_OFFLINE)"
     return f"{what} (HF_HUB_OFFLINE=1 uses a copy fetched earlier)"
 
 
-def _local(place: Path, data_set: DataSet, temporary: str) -> Dataset:
+def _local(place: Path, data_set: DataSet, temporary: str) -> _Rows:
     from datasets import DatasetDict, load_dataset, load_from_disk
 
     split = data_set.split or "train"
     if (place / "state.json").is_file() or (place / "dataset_dict.json").is_file():
         saved = load_from_disk(str(place))  # what Dataset.save_to_disk has written
-        return saved[split] if isinstance(saved, DatasetDict) else saved
+        return _Rows.of_table(saved[split] if isinstance(saved, DatasetDict) else saved)
     files = _files(place, data_set) if place.is_dir() else [place]
     kinds = {_kind(file) for file in files}
     if len(kinds) != 1 or None in kinds:
@@ -100,9 +126,9 @@ def _local(place: Path, data_set: DataSet, temporary: str) -> Dataset:
     if not any(file.stat().st_size for file in files):
         raise ProbeError(f"dataset: {data_set.name}: {place} holds no rows")
     kind = str(kinds.pop())
-    options = _as_text(files[0]) if kind == "csv" else {}
     if kind == "json":
-        _refuse_null(files)
+        return _Rows.listed(_part(list(json_rows(files)), split))
+    options = _as_text(files[0]) if kind == "csv" else {}
     loaded: Dataset = load_dataset(
         kind,
         data_files={_split_name(split): [str(file) for file in files]},
@@ -110,27 +136,28 @@ def _local(place: Path, data_set: DataSet, temporary: str) -> Dataset:
         cache_dir=temporary,
         **options,
     )
-    return loaded
+    return _Rows.of_table(loaded)
 
 
-def _refuse_null(files: list[Path]) -> None:
-    """Refuse a first row that is null: Arrow's reader of JSON crashes the process on it."""
-    import fsspec  # type: ignore[import-untyped]
+def _part(rows: list[Row], split: str) -> list[Row]:
+    """The rows that a split such as ``train[:10%]`` means."""
+    from datasets import ReadInstruction
 
-    for file in files:
-        with fsspec.open(str(file), "rb", compression="infer") as stream:
-            if re.match(rb"(\xef\xbb\xbf)?\s*\[?\s*null", stream.read(4096)):
-                raise ValueError("its first row is null, but rows are objects")
+    if not rows:
+        raise ValueError("it holds no rows")
+    instruction = ReadInstruction.from_spec(split)
+    parts = instruction.to_absolute({_split_name(split): len(rows)})
+    return [row for part in parts for row in rows[part.from_ : part.to]]
 
 
 def _as_text(table: Path) -> dict[str, Any]:
-    """Options by which every cell of a CSV file is text: 12 not 12.0, and "None" not nothing."""
+    """Options by which a cell of a CSV file is text (12 not 12.0, and "None") or empty."""
     import pandas  # type: ignore[import-untyped]
     from datasets import Features, Value
 
     columns = pandas.read_csv(table, nrows=0).columns
     features = Features({str(column): Value("string") for column in columns})
-    return {"features": features, "keep_default_na": False}
+    return {"features": features, "keep_default_na": False, "na_values": [""]}
 
 
 def _remote(name: str, data_set: DataSet, cache_dir: str | None) -> Dataset:

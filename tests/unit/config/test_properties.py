@@ -8,6 +8,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -15,6 +16,9 @@ from hypothesis import strategies as st
 from pytest_linearity.config.config import KEYS, Config, load_config
 from pytest_linearity.errors import ConfigError
 from tests.support.configs import write
+
+# Keys of data sets are warned about where no data set is named, which is not what is tested here.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest_linearity.config.config.ConfigWarning")
 
 names = st.text(string.ascii_letters + "_-./", min_size=1, max_size=12).filter(
     lambda name: name.strip(".") and not name.isspace()
@@ -42,6 +46,9 @@ VALID: dict[str, st.SearchStrategy[Any]] = {
     "max_samples": st.integers(1, 10**9),
     "num_samples": st.integers(1, 10**9),
     "template": names,
+    "template_date": st.dates().map(str),
+    "enable_thinking": st.booleans(),
+    "chat_template_kwargs": st.dictionaries(st.sampled_from(["a", "effort"]), words | st.none()),
     "default_system": words,
     "cutoff_len": st.integers(1, 10**6),
     "batch_size": st.integers(1, 10**6),

@@ -10,6 +10,9 @@ import pytest
 from pytest_linearity.config.config import load_config
 from tests.support.configs import refusal, write
 
+# Keys of data sets are warned about where no data set is named, which is not what is tested here.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest_linearity.config.config.ConfigWarning")
+
 
 @pytest.mark.parametrize(
     ("key", "written", "expected"),
@@ -33,6 +36,15 @@ from tests.support.configs import refusal, write
         ("device", "cuda:1", "cuda:1"),
         ("param_scope", "last_blocks:2", "last_blocks:2"),
         ("relerr_threshold", "0", 0.0),
+        ("template_date", "2031-12-01", "2031-12-01"),
+        ("template_date", "'2031-12-01'", "2031-12-01"),
+        ("enable_thinking", "false", False),
+        (
+            "chat_template_kwargs",
+            "{effort: low, n: [1, {a: null}]}",
+            {"effort": "low", "n": [1, {"a": None}]},
+        ),
+        ("default_system", "''", ""),
     ],
 )
 def test_values_are_taken_as_meant(tmp_path: Path, key: str, written: str, expected: Any) -> None:
@@ -87,6 +99,22 @@ def test_values_are_taken_as_meant(tmp_path: Path, key: str, written: str, expec
         ("columns", "{promt: a}", "'promt' is not one of prompt"),
         ("tags", "{role_tag: 1}", "role_tag: 1 is not text"),
         ("trust_remote_code", "maybe", "neither true nor false"),
+        ("template_from", "trainer", "'trainer' is not one of tokenizer, config"),
+        ("template_date", "today", "'today' is not a day, as 2024-07-26"),
+        ("template_date", "'2024-02-30'", "'2024-02-30' is not a day"),
+        ("template_date", "2024-07-26 12:00:00", "is not a day: give it without a time"),
+        ("enable_thinking", "low", "'low' is neither true nor false"),
+        ("chat_template_kwargs", "[a]", "['a'] is not a mapping, as {enable_thinking: false}"),
+        ("chat_template_kwargs", "{tools: []}", "tools is not for a config to say"),
+        ("chat_template_kwargs", "{strftime_now: a}", "strftime_now is not for a config to say"),
+        ("chat_template_kwargs", "{a-b: 1}", "'a-b' is not a name that a template can read"),
+        (
+            "chat_template_kwargs",
+            "{day: 2024-07-26}",
+            "day: datetime.date(2024, 7, 26) is not text",
+        ),
+        ("chat_template_kwargs", "{a: .nan}", "a: nan is not text, a number"),
+        ("chat_template_kwargs", "{a: {2020-01-01: b}}", "Incompatible key type 'date'"),
         ("report_filename", "../report.json", "is not a bare file name"),
         ("report_filename", "/tmp/report.json", "is not a bare file name"),
         ("report_filename", "..", "is not a bare file name"),

@@ -101,7 +101,7 @@ def test_well_known_training_keys_are_no_misspellings(tmp_path: Path) -> None:
     known |= set(GenerationConfig().to_dict())
     known |= {"dataset_shards", "tokenized_path", "eval_dataset", "stage", "val_size", "packing"}
     known |= {"max_steps", "task_dir", "device_map", "template", "export_dir", "lora_rank"}
-    document = dict.fromkeys(known - set(KEYS) - {"quantization_config"}, 1)
+    document = dict.fromkeys(known - set(KEYS) - {"quantization_config"}, 1) | {"dataset": "d"}
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         load_config(write(tmp_path, yaml.safe_dump({"model_name_or_path": "a", **document})))
@@ -123,3 +123,27 @@ def test_values_that_change_nothing_are_not_warned_about(tmp_path: Path) -> None
         warnings.simplefilter("error")
         load_config(write(tmp_path, "model_name_or_path: a\nflash_attn: auto\ninfer_dtype: auto"))
         load_config(write(tmp_path, "model_name_or_path: a\nflash_attn: disabled"))
+
+
+@pytest.mark.parametrize("key", ["tokenized_path", "eval_dataset", "train_file", "dataset_name"])
+def test_data_that_is_not_read_is_named(tmp_path: Path, key: str) -> None:
+    text = f"model_name_or_path: a\n{key}: some/thing\n"
+    with pytest.warns(ConfigWarning) as caught:
+        load_config(write(tmp_path, f"{text}max_samples: 5\ntemplate: qwen"))
+    (warning,) = caught
+    assert str(warning.message).endswith(
+        f"{key}, max_samples, template have no effect: the prompts are the built-in ones (dataset "
+        "names data to measure on)"
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load_config(write(tmp_path, f"{text}dataset: d\nmax_samples: 5"))
+        load_config(write(tmp_path, f"{text}prompts: [a]"))
+        load_config(write(tmp_path, f"model_name_or_path: a\n{key}: null"))
+        # a whole training config, of which only the prompts are replaced
+        load_config(write(tmp_path, f"{text}dataset: d\nsplit: s\nanalysis: {{prompts: [a]}}"))
+
+
+def test_a_key_of_data_sets_without_one_is_named(tmp_path: Path) -> None:
+    with pytest.warns(ConfigWarning, match="split has no effect: the prompts are those under pro"):
+        load_config(write(tmp_path, "model_name_or_path: a\nprompts: [b]\nanalysis: {split: s}"))

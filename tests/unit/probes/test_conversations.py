@@ -97,16 +97,59 @@ def test_numbers_are_taken_as_text(ids: Any) -> None:
     assert ids([{"instruction": 12, "input": 3}]) == [(1, 5, 25, 26, 7, 27, 6)]
 
 
-def test_alpaca_rows_that_give_no_prompt_are_counted(load: Any) -> None:
-    rows = [
-        {"instruction": "A", "input": "", "history": []},
-        {"instruction": "", "input": " ", "history": []},
-        {"instruction": "B", "input": "", "history": [["only a question"]]},
+def test_alpaca_rows_are_dropped_where_the_trainer_drops_them(load: Any) -> None:
+    def row(instruction: Any, output: Any = "o", history: Any = ()) -> dict[str, Any]:
+        return {"instruction": instruction, "input": "", "output": output, "history": history}
+
+    rows = [row("A"), row(""), row(None), row("B", None), row("B", ""), row("B", history=[["q"]])]
+    columns = {"prompt": "instruction", "query": "input", "response": "output"}
+    probes = load(rows, {"columns": {**columns, "history": "history"}})
+    assert [(probe.row, probe.text) for probe in probes.probes] == [
+        (0, "<bos><|user|>A<|assistant|>"),
+        (1, "<bos><|user|><|assistant|>"),
+        (2, "<bos><|user|><|assistant|>"),
+        (4, "<bos><|user|>B<|assistant|>"),
     ]
-    columns = {"prompt": "instruction", "query": "input", "history": "history"}
-    probes = load(rows, {"columns": columns})
-    assert [probe.row for probe in probes.probes] == [0]
-    assert probes.dropped == {"with an empty prompt": 1, "with a malformed history": 1}
+    assert probes.dropped == {"without an answer": 1, "with a malformed history": 1}
+    assert probes.summary() == (
+        "4 prompts of rows, 2 rows dropped (1 without an answer, 1 with a malformed history)"
+    )
+
+
+def test_an_answer_that_is_no_text_is_none(load: Any) -> None:
+    with pytest.raises(ProbeError, match="2 without an answer"):
+        load([{"instruction": "A", "output": number} for number in (3, 4)])
+
+
+def test_rows_of_which_no_column_holds_an_answer_are_used(ids: Any) -> None:
+    assert ids([{"instruction": "A", "input": ""}]) == [(1, 5, 41, 6)]
+    rows = [{"instruction": "A", "output": None}, {"instruction": "A", "output": "o"}]
+    assert ids(rows, {"columns": {"prompt": "instruction"}}) == [(1, 5, 41, 6)] * 2
+
+
+def test_an_empty_cell_of_a_csv_file_is_no_answer(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text('instruction,input,output\nA,,o\nB,,\n,b,None\nC,,""\n')
+    config = Config(model_name_or_path="-", dataset=(str(path),))
+    probes = load_probes(config, character_tokenizer())
+    assert [(probe.row, probe.token_ids) for probe in probes.probes] == [
+        (0, (1, 5, 41, 6)),
+        (2, (1, 5, 74, 6)),
+    ]
+    assert probes.dropped == {"without an answer": 2}
+
+
+def test_a_history_that_is_no_list_is_none(ids: Any) -> None:
+    columns = {"prompt": "instruction", "history": "past"}
+    rows = [{"instruction": "A", "past": "yesterday"}]
+    assert ids(rows, {"columns": columns}) == [(1, 5, 41, 6)]
+
+
+def test_a_system_message_of_one_space_is_one(ids: Any) -> None:
+    columns = {"prompt": "instruction", "system": "system"}
+    assert ids([{"instruction": "A", "system": " "}], {"columns": columns}) == [
+        (1, 4, 8, 5, 41, 6),
+    ]
 
 
 def sharegpt(*turns: tuple[str, str]) -> dict[str, Any]:
@@ -160,18 +203,26 @@ def test_sharegpt_rows_with_wrong_roles_or_an_odd_number_of_turns_are_counted(lo
         sharegpt(("human", " "), ("gpt", "a")),
         {"conversations": []},
         {"conversations": None},
+        {"conversations": [{"from": "human", "value": "A"}, {"from": "gpt", "value": None}]},
     ]
     probes = load(rows, {"formatting": "sharegpt"})
-    assert [probe.row for probe in probes.probes] == [0]
+    assert [probe.token_ids for probe in probes.probes] == [(1, 5, 41, 6), (1, 5, 8, 6)]
     assert probes.describe()["dropped"] == {
         "with wrong roles": 4,
         "with an odd number of turns": 2,
-        "with an empty prompt": 4,
+        "without messages": 3,
+        "without an answer": 1,
     }
     assert probes.summary() == (
-        "1 prompt, 10 rows dropped (4 with wrong roles, 2 with an odd number of turns, "
-        "4 with an empty prompt)"
+        "2 prompts of rows, 10 rows dropped (4 with wrong roles, 2 with an odd number of turns, "
+        "3 without messages, 1 without an answer)"
     )
+
+
+def test_a_system_turn_comes_before_the_column_even_where_it_is_empty(ids: Any) -> None:
+    row = {**sharegpt(("system", ""), ("human", "A"), ("gpt", "")), "system": "S"}
+    entry = {"formatting": "sharegpt", "columns": {"messages": "conversations", "system": "system"}}
+    assert ids([row], entry) == [(1, 5, 41, 6)]
 
 
 TAGS = {"role_tag": "role", "content_tag": "content", "user_tag": "user", "assistant_tag": "bot"}
@@ -236,12 +287,39 @@ def test_openai_with_tool_calls(load: Any) -> None:
     assert json.loads(text[len(begin) : -len(end)]) == [call["function"]]
 
 
+def test_results_that_no_turn_answers_are_left_out(load: Any) -> None:
+    call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    messages = [
+        {"role": "user", "content": "A"},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "content": "o"},
+    ]
+    probes = load([{"messages": messages}], {"formatting": "openai"})
+    assert probes.probes[0].text == "<bos><|user|>A<|assistant|>"
+
+
 def test_ranked_answers_lie_in_other_columns(ids: Any) -> None:
     rows = [{**sharegpt(("human", "A")), "chosen": {}, "rejected": {}}]
     entry = {"formatting": "sharegpt", "ranking": True, "columns": {"messages": "conversations"}}
     assert ids(rows, entry) == [(1, 5, 41, 6)]
     with pytest.raises(ProbeError, match="1 with an even number of turns"):
         ids([sharegpt(("human", "A"), ("gpt", "a"))], entry)
+
+
+@pytest.mark.parametrize("formatting", ["alpaca", "sharegpt"])
+def test_a_ranked_row_with_one_answer_alone_is_dropped(load: Any, formatting: str) -> None:
+    answer: Any = "a" if formatting == "alpaca" else {"from": "gpt", "value": "a"}
+    rows = [
+        {**sharegpt(("human", "A")), "instruction": "A", "chosen": answer, "rejected": other}
+        for other in (answer, None)
+    ]
+    columns = {"chosen": "chosen", "rejected": "rejected"}
+    columns |= {"alpaca": {"prompt": "instruction"}, "sharegpt": {"messages": "conversations"}}[
+        formatting
+    ]
+    probes = load(rows, {"formatting": formatting, "ranking": True, "columns": columns})
+    assert [probe.row for probe in probes.probes] == [0]
+    assert probes.dropped == {"without an answer": 1}
 
 
 @pytest.mark.parametrize(
@@ -260,11 +338,6 @@ def test_ranked_answers_lie_in_other_columns(ids: Any) -> None:
             {"columns": {"prompt": "instruction", "tools": "tools"}},
             {"instruction": "A", "tools": "[1]"},
             "with malformed tools",
-        ),
-        (
-            {"columns": {"prompt": "instruction", "history": "past"}},
-            {"instruction": "A", "past": "yesterday"},
-            "with a malformed history",
         ),
     ],
 )

@@ -95,6 +95,43 @@ def test_without_dataset_info_a_name_may_be_on_the_hub(
     assert "there is none in dataset_dir" in refusal(tmp_path, "./set")
 
 
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forbids to ask the hub."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
+@pytest.mark.usefixtures("offline")
+def test_a_dataset_dir_that_is_missing_is_said_to_be_before_the_hub_is_asked(
+    tmp_path: Path,
+) -> None:
+    missing = f"dataset_dir: there is no folder {{}} in {tmp_path}"
+    message = refusal(tmp_path, "alpaca_en", dataset_dir="saves/data")
+    assert message == (
+        f"dataset: alpaca_en: {missing.format('saves/data')}, and alpaca_en is no file or folder "
+        "either"
+    )
+    # names with a slash, and those of a config that names no folder, may be on the hub
+    message = refusal(tmp_path, "some/set", dataset_dir="saves/data")
+    assert message.startswith(f"dataset: some/set: {missing.format('saves/data')}; it is no file")
+    message = refusal(tmp_path, "set", dataset_dir="data")
+    assert message.startswith(f"dataset: set: {missing.format('data')}; it is no file")
+    message = refusal(tmp_path, "set", dataset_dir=str(tmp_path / "gone"))
+    assert f"there is no folder {tmp_path / 'gone'}, and" in message
+
+
+@pytest.mark.usefixtures("offline")
+def test_what_the_trainer_means_by_a_dataset_dir_that_is_none(tmp_path: Path) -> None:
+    message = refusal(tmp_path, "set", dataset_dir="ONLINE")
+    assert message.startswith("dataset: set: is no file or folder here, and cannot be had from")
+    message = refusal(tmp_path, "set", dataset_dir="REMOTE:some/set")
+    assert message.startswith("dataset_dir: REMOTE:some/set is a description on the hub, which is")
+    (tmp_path / "file").touch()
+    assert refusal(tmp_path, "set", dataset_dir="file").endswith(
+        "is a file, but a folder is needed"
+    )
+
+
 @pytest.mark.parametrize(
     ("entry", "words"),
     [
@@ -246,9 +283,17 @@ def test_splits_of_a_folder_are_told_by_its_files_names(tmp_path: Path) -> None:
         ("rows.json", "[]", "holds no rows"),
         ("rows.json", "", "holds no rows"),
         ("rows.json", "3", "cannot be read"),
-        ("rows.json", "null", "its first row is null, but rows are objects"),
-        ("rows.jsonl", ' null\n{"instruction": "a"}', "its first row is null"),
-        ("rows.json", '[null, {"instruction": "a"}]', "its first row is null"),
+        ("rows.json", "null", "row 0, None, is no object"),
+        ("rows.jsonl", ' null\n{"instruction": "a"}', "row 0, None, is no object"),
+        ("rows.json", '[null, {"instruction": "a"}]', "row 0, None, is no object"),
+        ("rows.json", '[{"instruction": "a"},\n{"instruction" 3}]', "line 2, column 16: Expecting"),
+        ("rows.jsonl", '{"instruction": "a"}\n{"instr', "line 2, column 2: Unterminated string"),
+        ("rows.json", '[{"instruction": "a"}', "line 1, column 22: a comma or ] is missing"),
+        ("rows.json", '[{"instruction": "a"},\n', "the file ends within the array of its rows"),
+        ("rows.json", '[{"instruction": "a"}]\n[', "line 2, column 1: more follows after the arr"),
+        ("rows.json", "[" * 9999, "is nested too deeply"),
+        ("rows.json", f'[{{"instruction": {"9" * 9999}}}]', "line 1, column 2: Exceeds the limit"),
+        ("rows.jsonl", '{"instruction": "a"}\n["b"]', "row 1, ['b'], is no object"),
         ("rows.parquet", "no parquet", "cannot be read"),
         ("rows.arrow", "no arrow", "cannot be read"),
         ("rows.pkl", "no", "must hold files of one kind: json, jsonl, csv, parquet, arrow, txt"),
@@ -292,5 +337,57 @@ def test_num_samples_is_a_random_sample_that_the_seed_decides(data: Path) -> Non
 
 
 def test_row_numbers_are_those_in_the_file(tmp_path: Path) -> None:
-    (tmp_path / "rows.json").write_text(json.dumps([{"instruction": ""}, *ROWS[:2]]))
+    (tmp_path / "rows.json").write_text(
+        json.dumps([{"instruction": "a", "output": None}, *ROWS[:2]])
+    )
     assert places(load(tmp_path, "rows.json")) == [("rows.json", 1), ("rows.json", 2)]
+
+
+def prompts_of(directory: Path, content: str, **keys: Any) -> list[str]:
+    (directory / "rows.json").write_text(content)
+    return questions(load(directory, "rows.json", **keys))
+
+
+@pytest.mark.parametrize("lines", [True, False])
+def test_json_rows_are_taken_as_they_are_written(tmp_path: Path, lines: bool) -> None:
+    """Text that looks like a number stays text; rows may differ in type and in what they have."""
+    rows = [
+        {"instruction": "0012", "output": "4"},
+        {"instruction": "1e5", "output": "5", "more": {"a": 1}},
+        {"instruction": 3, "output": "2024-01-01", "input": ["no text"]},
+        {"instruction": 3, "output": "2024-01-01", "more": ["b"]},
+        {"instruction": "q"},
+    ]
+    content = "\n\n".join(map(json.dumps, rows)) if lines else json.dumps(rows, indent=2)
+    assert prompts_of(tmp_path, content) == ["0012", "1e5", "3"]
+    probes = load(tmp_path, "rows.json")
+    assert probes.dropped == {"with other contents than text": 1, "without an answer": 1}
+
+
+def test_an_escaped_pair_of_surrogates_is_one_character(tmp_path: Path) -> None:
+    row = '{"instruction": "\\ud83d\\ude00 \\ud83d!"}'
+    assert prompts_of(tmp_path, row) == ["\U0001f600 ?!"]  # half of one is none
+
+
+def test_what_json_files_also_hold(tmp_path: Path) -> None:
+    assert prompts_of(tmp_path, '\ufeff{"instruction":\n"a", "input": NaN}') == ["a"]
+    assert prompts_of(tmp_path, '{"instruction": "a"} {"instruction": "b"}\r\n') == ["a", "b"]
+    assert prompts_of(tmp_path, '{"instruction": "a\u2028b"}\n') == ["a\u2028b"]
+
+
+def test_a_split_of_json_rows(data: Path) -> None:
+    assert questions(load(data, "one", split="train[:20%]")) == ["q0", "q1"]
+    assert questions(load(data, "one", split="train[8:]+train[:1]")) == ["q8", "q9", "q0"]
+    assert "cannot be read" in refusal(data, "one", split="train[:1")
+
+
+def test_tools_are_described_as_the_row_describes_them(tmp_path: Path) -> None:
+    """With nothing of what another row says of its own."""
+    tools = [{"name": "f", "parameters": {"x": 1}}], [{"name": "g", "strict": True}]
+    rows = [{"instruction": "q", "tools": each} for each in tools]
+    columns = {"prompt": "instruction", "tools": "tools"}
+    (tmp_path / "rows.json").write_text(json.dumps(rows))
+    probes = load(tmp_path, "rows.json", columns=columns)
+    assert [p.text for p in probes.probes] == [
+        f"<bos><|system|>{json.dumps(each)}<|user|>q<|assistant|>" for each in tools
+    ]

@@ -44,6 +44,7 @@ def test_built_in_prompts_are_the_default(tokenizer: PreTrainedTokenizerBase) ->
     assert [probe.text for probe in probes.probes] == built_in_prompts()
     assert {probe.source for probe in probes.probes} == {"built-in"}
     assert probes.describe()["template"] is None
+    assert probes.summary() == f"{len(built_in_prompts())} built-in prompts"
 
 
 def test_prompts_of_the_config_are_taken_as_they_are(tokenizer: PreTrainedTokenizerBase) -> None:
@@ -80,7 +81,7 @@ def test_a_long_prompt_keeps_its_end_and_is_counted(tokenizer: PreTrainedTokeniz
     assert [probe.token_ids for probe in probes.probes] == [(43, 44, 45), (1, 41, 42), (1, 41)]
     assert [probe.cut for probe in probes.probes] == [True, False, False]
     assert probes.describe()["cut"] == 1
-    assert probes.summary() == "3 prompts, 1 cut to the last 3 tokens"
+    assert probes.summary() == "3 prompts of the config, 1 cut to the last 3 tokens"
 
 
 def test_no_prompt_is_longer_than_the_model_has_positions_for(

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_linearity.checkpoint import hub
+from pytest_linearity.checkpoint.readable import readable
 from pytest_linearity.errors import CheckpointError, one_line
 
 if TYPE_CHECKING:
@@ -40,10 +41,11 @@ def load_tokenizer(config: Config, checkpoint: Path) -> PreTrainedTokenizerBase:
             f"{directory}: holds no tokenizer: set tokenizer_name_or_path to where it is"
         )
     try:
-        with hub.quiet():
+        with hub.quiet(), readable(directory) as path:
             tokenizer = AutoTokenizer.from_pretrained(
-                str(directory), local_files_only=True, trust_remote_code=config.trust_remote_code
+                str(path), local_files_only=True, trust_remote_code=config.trust_remote_code
             )
+        tokenizer.name_or_path = str(directory)
         # Some tools write it as text, which transformers then compares with numbers.
         tokenizer.model_max_length = int(tokenizer.model_max_length)
         size = len(tokenizer.get_vocab())

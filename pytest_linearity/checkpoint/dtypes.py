@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
     State = Mapping[str, Tensor]
 
+_COMPUTED = r"rotary_emb\.inv_freq"
+"""What old checkpoints hold and transformers computes."""
+
 
 def keep_stored(
     directory: Path,
@@ -50,7 +53,7 @@ def keep_stored(
     _refuse_integers(directory, model, headers, owners)
     own = {id(state[owner]) for owner in owners.values()}
     free = {name: tensor for name, tensor in state.items() if id(tensor) not in own}
-    ignored = getattr(model, "_keys_to_ignore_on_load_unexpected", None) or ()
+    ignored = [_COMPUTED, *(getattr(model, "_keys_to_ignore_on_load_unexpected", None) or ())]
 
     def may_be_rounded(header: Header) -> bool:
         if header.name in owners:

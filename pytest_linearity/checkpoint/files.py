@@ -158,6 +158,10 @@ def _pickled_names(path: Path) -> set[str]:
     state = torch.load(path, map_location="meta", weights_only=True)
     if not isinstance(state, dict) or not all(torch.is_tensor(t) for t in state.values()):
         raise ValueError("it is not a mapping of names to tensors")
+    if not all(isinstance(name, str) for name in state):
+        raise ValueError("its tensors have other names than text")
+    if any(t.layout != torch.strided for t in state.values()):
+        raise ValueError("its tensors are not all dense")
     return set(state)
 
 

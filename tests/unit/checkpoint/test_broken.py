@@ -188,6 +188,15 @@ BROKEN: dict[str, tuple[Break, list[str]]] = {
     "an unknown kind": (config(model_type="nonesuch"), ["config.json", "nonesuch"]),
     "a nonsensical size": (config(hidden_size="wide"), []),
     "heads that do not divide": (config(num_attention_heads=5), []),
+    "true for a number": (
+        config(rms_norm_eps=True),
+        ["config.json", "rms_norm_eps"],
+    ),
+    "true for a number inside": (
+        config(rope_parameters={"rope_type": "default", "rope_theta": True}),
+        ["config.json: rope_parameters.rope_theta: True is not a number"],
+    ),
+    "text for a switch": (config(tie_word_embeddings="no"), ["config.json", "tie_word_embeddings"]),
     "another head": (
         config(architectures=["LlamaForSequenceClassification"]),
         ["LlamaForSequenceClassification is not a causal language model"],
@@ -251,6 +260,26 @@ def test_a_broken_checkpoint_is_refused(whole: Path, tmp_path: Path, name: str) 
     assert message.startswith(str(broken))
     for word in words:
         assert word in message
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda state: state.update({3: state.pop(NORM)}), "other names than text"),
+        (lambda state: state.update({NORM: state[NORM].to_sparse()}), "not all dense"),
+        (lambda state: state.update({NORM: 3}), "not a mapping of names to tensors"),
+        (lambda state: state.update({NORM: state[NORM].to(torch.complex64)}), "complex64"),
+    ],
+)
+def test_a_pickle_of_something_else_is_refused(
+    whole: Path, tmp_path: Path, change: Callable[[dict[Any, Any]], object], words: str
+) -> None:
+    broken = shutil.copytree(whole, tmp_path / "ckpt")
+    state: dict[Any, Any] = load_file(broken / WEIGHTS)
+    (broken / WEIGHTS).unlink()
+    change(state)
+    torch.save(state, broken / "pytorch_model.bin")
+    assert words in refusal(broken)
 
 
 @pytest.mark.parametrize("name", BROKEN_SHARDS)

@@ -310,6 +310,16 @@ class TestWeightsOfOtherNames:
         same(load(save({**state, **old}, tmp_path)).model, state)
         assert asked == [torch.bfloat16]
 
+    def test_what_no_model_of_experts_uses_any_more(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        asked = loads(monkeypatch)
+        state = mixtral(tmp_path, lambda n, t: t.bfloat16())
+        old = {"model.layers.0.self_attn.rotary_emb.inv_freq": torch.rand(4)}
+        save_file({**state, **old}, tmp_path / WEIGHTS, metadata={"format": "pt"})
+        assert load(tmp_path).dtype == "bfloat16"
+        assert asked == [torch.bfloat16]
+
 
 def test_an_integer_bias_is_refused(tmp_path: Path) -> None:
     from transformers import LlamaConfig, LlamaForCausalLM

@@ -29,8 +29,7 @@ def readable(place: Path) -> Iterator[Path]:
         `place` itself where nothing is in the way. Otherwise a directory for a while, of the same
         name and with links to the same files; or a file in one.
     """
-    file = place if place.is_file() else place / "config.json"
-    config = read_json(file) if file.is_file() else {}
+    config = _config(place)
     known = _of_known_dtypes(config)
     if known == config and not (place / "adapter_config.json").is_file():
         yield place
@@ -45,6 +44,17 @@ def readable(place: Path) -> Iterator[Path]:
             (copy / "config.json").unlink(missing_ok=True)
             (copy / "config.json").write_text(json.dumps(known), encoding="utf-8")
         yield copy
+
+
+def names_unknown_dtype(place: Path) -> bool:
+    """Whether the config of a checkpoint names a dtype that torch does not have."""
+    config = _config(place)
+    return _of_known_dtypes(config) != config
+
+
+def _config(place: Path) -> dict[str, Any]:
+    file = place if place.is_file() else place / "config.json"
+    return read_json(file) if file.is_file() else {}
 
 
 def _link(place: Path, copy: Path) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from pytest_linearity.checkpoint import dtypes, model
-from pytest_linearity.checkpoint.headers import read_headers
+from pytest_linearity.checkpoint.headers import Header, main_dtype, read_headers
 from pytest_linearity.checkpoint.load import Checkpoint, load_base, load_checkpoint
 from pytest_linearity.config.config import Config
 from pytest_linearity.errors import CheckpointError
@@ -201,17 +201,32 @@ class TestSeveralDtypes:
         name = "model.embed_tokens.weight"
         state = mixed(exact(tie=True), torch.bfloat16, lambda other: other == name)
         del state["lm_head.weight"]
-        loaded = load(save(state, tmp_path, tie=True)).model
+        checkpoint = load(save(state, tmp_path, tie=True))
+        assert checkpoint.dtype == "bfloat16"  # and not that of the first weight
+        loaded = checkpoint.model
         head, embedding = loaded.get_output_embeddings(), loaded.get_input_embeddings()
         assert head.weight is embedding.weight
         assert torch.equal(head.weight, state[name])
 
-    def test_names_without_those_of_the_base_model(self, tmp_path: Path) -> None:
+    def test_a_tied_weight_counts_once(self, tmp_path: Path) -> None:
         state = mixed(exact(tie=True), torch.bfloat16, is_norm)
         del state["lm_head.weight"]
+        checkpoint = load(save(state, tmp_path, tie=True))
+        assert checkpoint.dtypes == {"bfloat16": 21888 - 160, "float32": 160}
+        assert sum(checkpoint.dtypes.values()) == checkpoint.parameters
+
+    def test_names_without_those_of_the_base_model(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        asked = loads(monkeypatch)
+        state = mixed(exact(tie=True), torch.bfloat16, is_norm)
+        del state["lm_head.weight"]
+        for name in filter(is_norm, state):
+            state[name] = torch.full((32,), 1.001)  # by its values it would not be told apart
         bare = {name.removeprefix("model."): tensor for name, tensor in state.items()}
         loaded = load(save(bare, tmp_path, tie=True)).model.state_dict()
         assert all(torch.equal(loaded[name], tensor) for name, tensor in state.items())
+        assert asked == [torch.bfloat16]
 
     def test_the_base_of_an_update_has_them_too(self, tmp_path: Path) -> None:
         state = with_norms(tmp_path)
@@ -346,6 +361,30 @@ def test_a_plan_reads_the_dtype_of_most_bytes(tmp_path: Path) -> None:
     state = with_norms(tmp_path)
     assert read_headers(tmp_path).dtype == "bfloat16"
     assert read_headers(tmp_path).bytes == sum(tensor.nbytes for tensor in state.values())
+
+
+def headers(**sizes: int) -> list[Header]:
+    """A header for each dtype, with so many bytes."""
+    return [Header("", dtype, (), size, Path()) for dtype, size in sizes.items()]
+
+
+def test_the_main_dtype_is_that_of_most_bytes() -> None:
+    assert main_dtype([*3 * headers(bfloat16=10), *headers(float32=31, int64=99)]) == "float32"
+    assert main_dtype([*3 * headers(bfloat16=10), *headers(float32=29, int64=99)]) == "bfloat16"
+    assert main_dtype(headers(int64=1)) == "float32"
+
+
+@pytest.mark.parametrize(
+    ("stored", "dtype"),
+    [
+        ({"bfloat16": 9, "float32": 1}, torch.float32),
+        ({"float16": 1, "bfloat16": 1}, torch.float32),
+        ({"bfloat16": 1, "int64": 1}, torch.bfloat16),
+        ({"float32": 1, "float64": 1}, torch.float64),
+    ],
+)
+def test_the_widest_dtype_holds_them_all(stored: dict[str, int], dtype: torch.dtype) -> None:
+    assert dtypes.widest(headers(**stored)) == dtype
 
 
 def test_weights_of_equal_values_are_told_apart_by_no_guess() -> None:

@@ -10,7 +10,9 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
+from pytest_linearity.checkpoint.headers import Header
 from pytest_linearity.checkpoint.load import load_checkpoint
+from pytest_linearity.checkpoint.model import _Loader
 from pytest_linearity.checkpoint.wrappers import rename, renamed, without_wrappers
 from pytest_linearity.config.config import Config
 from pytest_linearity.errors import CheckpointError
@@ -103,3 +105,26 @@ def test_what_is_left_over_is_refused_as_ever(tmp_path: Path) -> None:
     save_file(names, tmp_path / WEIGHTS, metadata={"format": "pt"})
     with pytest.raises(CheckpointError, match=r"left over .* model\.visual\.patch_embed\.weight"):
         load_checkpoint(Config(model_name_or_path=str(tmp_path)))
+
+
+def test_a_model_that_has_such_names_itself_keeps_them(tmp_path: Path) -> None:
+    """Models of text and images keep their language model under `model.language_model`."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    sizes = {
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+    }
+    text = {**sizes, "vocab_size": 103, "num_key_value_heads": 2, "head_dim": 8}
+    config = AutoConfig.for_model("gemma3", text_config=text, vision_config=sizes)
+    config.save_pretrained(tmp_path)
+    with torch.device("meta"):
+        state = AutoModelForCausalLM.from_config(config).state_dict()
+    headers = [
+        Header(name, "float32", tuple(tensor.shape), tensor.nbytes, tmp_path)
+        for name, tensor in state.items()
+    ]
+    assert without_wrappers([header.name for header in headers])
+    assert _Loader(tmp_path, tmp_path / WEIGHTS, False).patterns(headers) == {}

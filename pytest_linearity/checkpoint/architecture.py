@@ -85,8 +85,10 @@ def _compared(
     """Each key of a config and of the configs in it, with its value and that which is usual."""
     for key, value in raw.items():
         known = usual.get(key)
-        if isinstance(value, dict) and isinstance(known, dict):
-            yield from _compared(value, known, f"{before}{key}.")
+        if known is None and key.endswith(("theta", "factor")):  # of rotary embeddings
+            known = 1.0
+        if isinstance(value, dict) and (isinstance(known, dict) or key.startswith("rope_")):
+            yield from _compared(value, known or {}, f"{before}{key}.")
         else:
             yield f"{before}{key}", value, known
 

@@ -192,9 +192,13 @@ BROKEN: dict[str, tuple[Break, list[str]]] = {
         config(rms_norm_eps=True),
         ["config.json", "rms_norm_eps"],
     ),
+    "true for an angle": (
+        config(rope_theta=True),
+        ["config.json: rope_theta: True is not a number"],
+    ),
     "true for a number inside": (
-        config(rope_parameters={"rope_type": "default", "rope_theta": True}),
-        ["config.json: rope_parameters.rope_theta: True is not a number"],
+        config(rope_scaling={"rope_type": "linear", "factor": True}),
+        ["config.json: rope_scaling.factor: True is not a number"],
     ),
     "text for a switch": (config(tie_word_embeddings="no"), ["config.json", "tie_word_embeddings"]),
     "another head": (

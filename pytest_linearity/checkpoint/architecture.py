@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from pytest_linearity.checkpoint.declared import declared_config
 from pytest_linearity.checkpoint.files import read_json
-from pytest_linearity.errors import CheckpointError, one_line
+from pytest_linearity.errors import CheckpointError, one_line, shown
 
 
 def check_architecture(directory: Path, *, trust_remote_code: bool) -> None:
@@ -27,6 +28,7 @@ def check_architecture(directory: Path, *, trust_remote_code: bool) -> None:
     if trust_remote_code and isinstance(remote, dict) and "AutoModelForCausalLM" in remote:
         return
     config = _parsed(directory, raw, trust_remote_code)
+    _refuse_other_types(_file(directory), raw, config)
     _refuse_other_heads(directory, raw, config)
 
 
@@ -60,6 +62,35 @@ def _parsed(directory: Path, raw: dict[str, Any], trust_remote_code: bool) -> An
         raise CheckpointError(
             f"{_file(directory)}: transformers cannot use it: {one_line(error)}"
         ) from None
+
+
+def _refuse_other_types(file: Path, raw: dict[str, Any], config: Any) -> None:
+    """Refuse true and false for a number, and text for either: some would be taken for 1 or 0."""
+    try:
+        usual = type(config)().to_dict()
+    except Exception:  # a class of the checkpoint's own may need arguments
+        return
+    for key, value, known in _compared(raw, usual):
+        switch = isinstance(known, bool)
+        number = isinstance(known, (int, float)) and not switch
+        other = (bool, str) if number else (str, int, float)
+        if (number or switch) and isinstance(value, other) and not (switch and value in (0, 1)):
+            kind = "a number" if number else "true or false"
+            raise CheckpointError(f"{file}: {key}: {shown(value)} is not {kind}")
+
+
+def _compared(
+    raw: dict[str, Any], usual: dict[str, Any], before: str = ""
+) -> Iterator[tuple[str, Any, Any]]:
+    """Each key of a config and of the configs in it, with its value and that which is usual."""
+    for key, value in raw.items():
+        known = usual.get(key)
+        if known is None and key.endswith(("theta", "factor")):  # of rotary embeddings
+            known = 1.0
+        if isinstance(value, dict) and (isinstance(known, dict) or key.startswith("rope_")):
+            yield from _compared(value, known or {}, f"{before}{key}.")
+        else:
+            yield f"{before}{key}", value, known
 
 
 def _refuse_other_heads(directory: Path, raw: dict[str, Any], config: Any) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_linearity.checkpoint import hub
+from pytest_linearity.checkpoint.readable import readable
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
@@ -23,10 +24,11 @@ def declared_config(place: Path, *, trust_remote_code: bool) -> PretrainedConfig
     """
     from transformers import AutoConfig
 
-    with hub.quiet():
+    with hub.quiet(), readable(place) as path:
         config: PretrainedConfig = AutoConfig.from_pretrained(
-            str(place), local_files_only=True, trust_remote_code=trust_remote_code
+            str(path), local_files_only=True, trust_remote_code=trust_remote_code
         )
+    config._name_or_path = str(place)
     return config
 
 

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_linearity.checkpoint.foreign import how_to_convert
 from pytest_linearity.errors import CheckpointError, one_line
 
 if TYPE_CHECKING:
@@ -25,21 +26,82 @@ def check_files(directory: Path) -> Path:
         CheckpointError: If it is an adapter, has no config or no weights, or a file of weights is
             missing, cut or corrupt.
     """
-    _refuse_adapter(directory)
+    weights = _weights(directory)
+    if weights is None and (directory / "adapter_config.json").is_file():
+        _refuse_adapter(directory)
     if not (directory / "config.json").is_file():
-        raise CheckpointError(f"{directory}: has no config.json{_checkpoints_within(directory)}")
+        hint = _checkpoints_within(directory) or (None if weights else how_to_convert(directory))
+        raise CheckpointError(f"{directory}: has no config.json{'; ' + hint if hint else ''}")
     read_json(directory / "config.json")
+    if weights is None:
+        hint = _checkpoints_within(directory) or how_to_convert(directory)
+        raise CheckpointError(
+            f"{directory}: has no weights: model.safetensors, or its shards with "
+            f"model.safetensors.index.json, are needed{'; ' + hint if hint else ''}"
+        )
+    if weights.suffix == ".json":
+        return _check_shards(weights)
+    _check_single(weights)
+    return weights
+
+
+def peculiarities(directory: Path) -> list[str]:
+    """What else lies in a directory that holds a whole checkpoint, and is not measured."""
+    others = []
+    weights = _weights(directory)
+    if (directory / "adapter_config.json").is_file():
+        others.append(
+            f"{directory}: holds full weights and an adapter (adapter_config.json): the full "
+            "weights are measured, without the adapter"
+        )
+    if weights is not None and _hides_shards(_index_beside(weights)):
+        others.append(
+            f"{directory}: holds {weights.name} and {_index_beside(weights).name}: "
+            f"{weights.name} is measured, as transformers loads it, and the shards are not"
+        )
+    return others
+
+
+def _weights(directory: Path) -> Path | None:
+    """The file that transformers takes the weights from: the single one, or the index of shards."""
     for name in _WEIGHTS:
-        if (directory / name).is_file():
-            tensor_names(directory / name)
-            return directory / name
-        index = directory / f"{name}.index.json"
-        if index.is_file():
-            return _check_shards(index)
-    raise CheckpointError(
-        f"{directory}: has no weights: model.safetensors, or its shards with "
-        f"model.safetensors.index.json, are needed{_checkpoints_within(directory)}"
-    )
+        for path in (directory / name, directory / f"{name}.index.json"):
+            if path.is_file():
+                return path
+    return None
+
+
+def _index_beside(weights: Path) -> Path:
+    return weights.with_name(f"{weights.name}.index.json")
+
+
+def _check_single(weights: Path) -> None:
+    """Refuse a file that is not whole; or is not that of the shards beside it, and hides them."""
+    index = _index_beside(weights)
+    try:
+        names = tensor_names(weights)
+    except CheckpointError as error:
+        if _hides_shards(index):
+            raise CheckpointError(
+                f"{error}; or remove it: without it the shards of {index.name} are measured"
+            ) from None
+        raise
+    if _hides_shards(index):
+        others = set(read_json(index)["weight_map"])
+        if names != others:
+            raise CheckpointError(
+                f"{weights}: is in the way of the shards beside it: transformers reads it in place "
+                f"of them, but it holds {len(names)} tensors and {index.name} lists "
+                f"{len(others)}: remove the one that is stale"
+            )
+
+
+def _hides_shards(index: Path) -> bool:
+    """Whether there are whole shards beside the single file that is read in place of them."""
+    try:
+        return index.is_file() and _check_shards(index).is_file()
+    except CheckpointError:
+        return False
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -96,6 +158,10 @@ def _pickled_names(path: Path) -> set[str]:
     state = torch.load(path, map_location="meta", weights_only=True)
     if not isinstance(state, dict) or not all(torch.is_tensor(t) for t in state.values()):
         raise ValueError("it is not a mapping of names to tensors")
+    if not all(isinstance(name, str) for name in state):
+        raise ValueError("its tensors have other names than text")
+    if any(t.layout != torch.strided for t in state.values()):
+        raise ValueError("its tensors are not all dense")
     return set(state)
 
 
@@ -116,9 +182,18 @@ def _check_shards(index: Path) -> Path:
     missing = [shard.name for shard in shards if not shard.is_file()]
     if missing:
         raise CheckpointError(f"{index.parent}: shards are missing: {', '.join(missing)}")
+    holders: dict[str, str] = {}
     for shard in shards:
         named = {name for name, holder in placed.items() if holder == shard.name}
-        lacking = sorted(named - tensor_names(shard))
+        present = tensor_names(shard)
+        twice = sorted(present & holders.keys())
+        if twice:
+            raise CheckpointError(
+                f"{shard}: holds {twice[0]}, which {holders[twice[0]]} holds, too: one of them is "
+                "stale"
+            )
+        holders.update(dict.fromkeys(present, shard.name))
+        lacking = sorted(named - present)
         if lacking:
             raise CheckpointError(
                 f"{shard}: lacks {lacking[0]}, which {index.name} says is in it"
@@ -128,21 +203,20 @@ def _check_shards(index: Path) -> Path:
 
 
 def _refuse_adapter(directory: Path) -> None:
-    path = directory / "adapter_config.json"
-    if path.is_file():
-        base = read_json(path).get("base_model_name_or_path") or "its base model"
-        raise CheckpointError(
-            f"{directory}: is an adapter, not a full checkpoint: merge it into {base} first"
-        )
+    adapter = read_json(directory / "adapter_config.json")
+    base = adapter.get("base_model_name_or_path") or "its base model"
+    raise CheckpointError(
+        f"{directory}: is an adapter, not a full checkpoint: merge it into {base} first"
+    )
 
 
-def _checkpoints_within(directory: Path) -> str:
+def _checkpoints_within(directory: Path) -> str | None:
     """Names the checkpoints that a training output holds, for a message."""
     steps = sorted(
         (child.name for child in directory.glob("checkpoint-*") if child.is_dir()),
         key=lambda name: (len(name), name),  # checkpoint-500 before checkpoint-1000
     )
-    return f"; give one of the checkpoints in it: {', '.join(steps)}" if steps else ""
+    return f"give one of the checkpoints in it: {', '.join(steps)}" if steps else None
 
 
 def training_step(config: Config) -> int | None:

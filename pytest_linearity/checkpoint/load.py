@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_linearity.checkpoint import hub
 from pytest_linearity.checkpoint.architecture import check_architecture
-from pytest_linearity.checkpoint.declared import declared_config, eager, max_length
-from pytest_linearity.checkpoint.files import check_files
+from pytest_linearity.checkpoint.declared import declared_config, max_length
+from pytest_linearity.checkpoint.files import check_files, peculiarities
 from pytest_linearity.checkpoint.headers import check_dtypes
 from pytest_linearity.errors import CheckpointError, one_line
 
@@ -17,6 +19,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from pytest_linearity.config.config import Config
+
+
+class CheckpointWarning(UserWarning):
+    """Something in a checkpoint's directory that is not measured."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +54,9 @@ class Checkpoint:
     parameters: int
     """Number of parameters, a tied one counted once."""
     dtype: str
-    """Of the weights, as ``bfloat16``."""
+    """That of most bytes of the weights in its files, as ``bfloat16``."""
+    dtypes: Mapping[str, int] = field(default_factory=dict)
+    """How many parameters are stored in which dtype, most first."""
 
     @property
     def max_length(self) -> int | None:
@@ -62,6 +70,7 @@ class Checkpoint:
             "architecture": self.architecture,
             "parameters": self.parameters,
             "dtype": self.dtype,
+            **({"dtypes": dict(self.dtypes)} if len(self.dtypes) > 1 else {}),
         }
 
 
@@ -78,6 +87,8 @@ def open_checkpoint(config: Config) -> OpenedCheckpoint:
     weights = check_files(directory)
     check_architecture(directory, trust_remote_code=config.trust_remote_code)
     check_dtypes(directory, weights)
+    for peculiarity in peculiarities(directory):
+        _warn(peculiarity)
     tokenizer = load_tokenizer(config, directory)
     return OpenedCheckpoint(directory, weights, tokenizer, _declared_length(config, directory))
 
@@ -99,13 +110,14 @@ def load_checkpoint(config: Config, opened: OpenedCheckpoint | None = None) -> C
         >>> checkpoint.architecture, checkpoint.parameters
         ('LlamaForCausalLM', 804864)
     """
+    from pytest_linearity.checkpoint.model import load_model
     from pytest_linearity.checkpoint.tokenizer import check_vocabulary
-    from pytest_linearity.checkpoint.weights import check_finite, check_loaded
+    from pytest_linearity.checkpoint.weights import check_finite
 
     opened = opened or open_checkpoint(config)
     directory = opened.directory
-    model, loading = _load(config, directory, opened.weights)
-    check_loaded(directory, model, loading)
+    loaded = load_model(directory, opened.weights, trust_remote_code=config.trust_remote_code)
+    model = loaded.model
     check_vocabulary(directory, model, opened.tokenizer)
     check_finite(directory, model)
     return Checkpoint(
@@ -114,7 +126,8 @@ def load_checkpoint(config: Config, opened: OpenedCheckpoint | None = None) -> C
         path=config.checkpoint,
         architecture=type(model).__name__,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
-        dtype=str(model.dtype).removeprefix("torch."),
+        dtype=loaded.dtype,
+        dtypes=loaded.dtypes,
     )
 
 
@@ -138,15 +151,20 @@ def load_base(config: Config) -> PreTrainedModel:
         CheckpointError: If files are missing, cut or corrupt; if it is an adapter, quantised, or no
             causal language model; if its weights do not fit it.
     """
-    from pytest_linearity.checkpoint.weights import check_loaded
+    from pytest_linearity.checkpoint.model import load_model
 
     directory = base_directory(config)
     weights = check_files(directory)
     check_architecture(directory, trust_remote_code=config.trust_remote_code)
     check_dtypes(directory, weights)
-    model, loading = _load(config, directory, weights)
-    check_loaded(directory, model, loading)
-    return model
+    return load_model(directory, weights, trust_remote_code=config.trust_remote_code).model
+
+
+def _warn(message: str) -> None:
+    try:
+        warnings.warn(message, CheckpointWarning, stacklevel=3)
+    except CheckpointWarning as error:  # asked for by `-W error`
+        raise CheckpointError(str(error)) from None
 
 
 def _declared_length(config: Config, directory: Path) -> int | None:
@@ -193,32 +211,3 @@ def _found(config: Config, key: str, name: str, revision: str, *, weights: bool 
             f"{key}: {name} is no directory here, and the Hugging Face hub gives no such model: "
             f"{one_line(error)}{forbidden}"
         ) from None
-
-
-def _load(config: Config, directory: Path, weights: Path) -> tuple[PreTrainedModel, dict[str, Any]]:
-    """The model in evaluation mode, and what transformers says of the loading."""
-    from transformers import AutoModelForCausalLM
-
-    loader: Any = AutoModelForCausalLM
-    try:
-        with hub.quiet():
-            # A config that is read here, and not by the model, may name a kernel that is missing.
-            declared = declared_config(directory, trust_remote_code=config.trust_remote_code)
-            model, loading = loader.from_pretrained(
-                str(directory),
-                config=declared,
-                dtype="auto",
-                local_files_only=True,
-                trust_remote_code=config.trust_remote_code,
-                use_safetensors=weights.suffix == ".safetensors",
-                weights_only=True,
-                ignore_mismatched_sizes=True,  # so that they are listed; check_loaded refuses them
-                output_loading_info=True,
-                **eager(),
-            )
-    except Exception as error:  # whatever the model's code raises
-        raise CheckpointError(f"{directory}: cannot be loaded: {one_line(error)}") from error
-    model.eval()
-    model.requires_grad_(False)
-    model.config.use_cache = False
-    return model, loading

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_linearity.checkpoint import hub
+from pytest_linearity.checkpoint.declared import declared_config
+from pytest_linearity.checkpoint.readable import names_unknown_dtype
 from pytest_linearity.errors import CheckpointError, one_line
 
 if TYPE_CHECKING:
@@ -42,7 +44,10 @@ def load_tokenizer(config: Config, checkpoint: Path) -> PreTrainedTokenizerBase:
     try:
         with hub.quiet():
             tokenizer = AutoTokenizer.from_pretrained(
-                str(directory), local_files_only=True, trust_remote_code=config.trust_remote_code
+                str(directory),
+                local_files_only=True,
+                trust_remote_code=config.trust_remote_code,
+                **_config(directory, trust_remote_code=config.trust_remote_code),
             )
         # Some tools write it as text, which transformers then compares with numbers.
         tokenizer.model_max_length = int(tokenizer.model_max_length)
@@ -58,6 +63,13 @@ def load_tokenizer(config: Config, checkpoint: Path) -> PreTrainedTokenizerBase:
             "a whole one is"
         )
     return tokenizer
+
+
+def _config(directory: Path, *, trust_remote_code: bool) -> dict[str, Any]:
+    """The model's config where transformers, which may look into it, cannot read it by itself."""
+    if not names_unknown_dtype(directory):
+        return {}
+    return {"config": declared_config(directory, trust_remote_code=trust_remote_code)}
 
 
 def check_vocabulary(

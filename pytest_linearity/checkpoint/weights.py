@@ -61,8 +61,8 @@ def check_finite(directory: Path, model: PreTrainedModel) -> None:
 
     maps = FileMaps.now()
     for name, tensor in model.state_dict(keep_vars=True).items():
-        pieces = maps.released(_pieces(tensor.detach()))
-        if tensor.is_floating_point() and not all(map(_finite, pieces)):
+        released = maps.released(pieces(tensor.detach()))
+        if tensor.is_floating_point() and not all(map(_finite, released)):
             raise CheckpointError(f"{directory}: {name} holds weights that are NaN or infinite")
 
 
@@ -73,13 +73,13 @@ def _needed(model: PreTrainedModel) -> set[str]:
     return set(state) - tied
 
 
-def _pieces(tensor: Tensor) -> Iterable[Tensor]:
+def pieces(tensor: Tensor) -> Iterable[Tensor]:
     """Views of a tensor, none of them large."""
     if tensor.dim() == 0:
         return (tensor,)
     row = max(1, tensor[:1].numel())
     if row > _ENTRIES_AT_ONCE:
-        return (piece for part in tensor for piece in _pieces(part))
+        return (piece for part in tensor for piece in pieces(part))
     rows = max(1, _ENTRIES_AT_ONCE // row)
     return (tensor[start : start + rows] for start in range(0, len(tensor), rows))
 

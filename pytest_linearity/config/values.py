@@ -49,12 +49,14 @@ def any_text(value: Any) -> str:
 
 
 def readable(value: str) -> str:
-    """Text that can be encoded: no lone surrogates, which an escape in YAML can give."""
+    """Text that can be encoded: a surrogate pair, as JSON escapes it, is one character.
+
+    YAML takes each half of it for a character; a half alone is none.
+    """
     try:
-        value.encode()
-    except UnicodeEncodeError:
+        return value.encode("utf-16", "surrogatepass").decode("utf-16")
+    except UnicodeDecodeError:
         raise ValueError(f"{shown(value)} holds half of a surrogate pair") from None
-    return value
 
 
 def path(value: Any) -> str:
@@ -313,8 +315,7 @@ def prompts(value: Any) -> tuple[str, ...]:
     for place, entry in enumerate(entries, start=1):
         if not isinstance(entry, str):
             raise ValueError(f"entry {place}, {shown(entry)}, is not text: quote it")
-        readable(entry)
-    return tuple(entries)
+    return tuple(map(readable, entries))
 
 
 def mapping_of_names(*known: str) -> Parser:

@@ -71,7 +71,7 @@ def planned_model(config: Config) -> PlannedModel:
 
 def _as_declared(declared: Any, model: nn.Module) -> Stored:
     """What a checkpoint of this config would take, in the dtype that it says."""
-    dtype = getattr(declared, "dtype", None) or getattr(declared, "torch_dtype", None)
+    dtype = getattr(declared, "dtype", None)
     name = str(dtype or "float32").removeprefix("torch.")
     of_torch = getattr(torch, name, None)
     size = of_torch.itemsize if isinstance(of_torch, torch.dtype) else 4

@@ -82,7 +82,13 @@ _SHOWN: dict[str, dict[str, Any]] = {
         "min_linearity_radius": (int, float, NoneType),
         "max_regression": (int, float, NoneType),
     },
-    "checkpoint": {"path": str, "architecture": str, "parameters": int, "dtype": str},
+    "checkpoint": {
+        "path": str,
+        "architecture": str,
+        "parameters": int,
+        "dtype": str,
+        "dtypes": (dict, NoneType),
+    },
 }
 """Entries of the report's free parts that every table shows."""
 
@@ -140,3 +146,6 @@ def _require_shown(report: Report) -> None:
             value = getattr(report, part).get(key)
             if not isinstance(value, kind) or isinstance(value, bool):
                 raise ValueError(f"{part}.{key} is {shown(value)}")
+    for dtype, count in (report.checkpoint.get("dtypes") or {}).items():
+        if not isinstance(count, int) or isinstance(count, bool):
+            raise ValueError(f"checkpoint.dtypes.{dtype} is {shown(count)}")

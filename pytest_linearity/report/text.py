@@ -149,7 +149,10 @@ def regression_cells(entry: RadiusRegression) -> list[str]:
 def subject(report: Report) -> str:
     """The checkpoint in one line."""
     checkpoint = report.checkpoint
+    dtypes = checkpoint.get("dtypes") or {}
+    others = {dtype: count for dtype, count in dtypes.items() if dtype != checkpoint["dtype"]}
     return (
         f"{checkpoint['path']}: {checkpoint['architecture']}, "
         f"{checkpoint['parameters']:,} parameters, {checkpoint['dtype']}"
+        + "".join(f", {count:,} of them {dtype}" for dtype, count in others.items())
     )

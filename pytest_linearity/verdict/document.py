@@ -284,7 +284,7 @@ class Report:
     config: Mapping[str, Any]
     """Every key in effect, defaults included."""
     checkpoint: Mapping[str, Any]
-    """``path``, ``architecture``, ``parameters`` and ``dtype``."""
+    """``path``, ``architecture``, ``parameters`` and ``dtype``; ``dtypes`` if there are several."""
     radii: tuple[RadiusFigures, ...]
     """The figures, one entry per radius, in ascending order of radius."""
     linearity_radius: float | None

@@ -170,7 +170,7 @@ class TestTheCheckpoint:
         self, pytester: pytest.Pytester, gate: Write, measured: list[int], checkpoint: Path
     ) -> None:
         pytester.runpytest(*CACHED)
-        (checkpoint / "adapter_config.json").write_text("{}")
+        (checkpoint / "model.safetensors").unlink()
         assert pytester.runpytest(*CACHED).ret == 4
 
 

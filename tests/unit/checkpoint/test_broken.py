@@ -67,6 +67,16 @@ def write(name: str, content: bytes | str | dict[str, Any] | list[Any]) -> Break
     return break_it
 
 
+def alone(name: str, content: bytes | str | dict[str, Any]) -> Break:
+    """Writes a file where the weights were."""
+
+    def break_it(directory: Path) -> None:
+        (directory / WEIGHTS).unlink()
+        write(name, content)(directory)
+
+    return break_it
+
+
 def remove(name: str) -> Break:
     """Removes a file."""
     return lambda directory: (directory / name).unlink()
@@ -107,6 +117,17 @@ def index(change: Callable[[dict[str, str]], object]) -> Break:
         (directory / INDEX).write_text(json.dumps(document))
 
     return break_it
+
+
+OTHER = "model-00008-of-00007.safetensors"
+
+
+def copied_shard(directory: Path) -> None:
+    """Names a copy of a shard in the index, for one of its tensors."""
+    shutil.copy(directory / SECOND, directory / OTHER)
+    index(lambda placed: placed.update({next(n for n in placed if placed[n] == SECOND): OTHER}))(
+        directory
+    )
 
 
 UP = "model.layers.1.mlp.up_proj.weight"
@@ -152,6 +173,10 @@ BROKEN: dict[str, tuple[Break, list[str]]] = {
         tensors(lambda state: state.update({UP: torch.zeros(64, 16)})),
         [UP, "but LlamaForCausalLM needs [64, 32]"],
     ),
+    "a tensor that was not gathered": (
+        tensors(lambda state: state.update({UP: torch.zeros(0)})),
+        [f"{WEIGHTS}: {UP} is empty (shape [0])", "stage3_gather_16bit_weights_on_model_save"],
+    ),
     "a NaN": (plant(float("nan"), UP), [f"{UP} holds weights that are NaN or infinite"]),
     "an infinity": (plant(float("inf"), "lm_head.weight"), ["lm_head.weight", "NaN or infinite"]),
     "a minus infinity": (plant(float("-inf"), UP), [UP, "NaN or infinite"]),
@@ -163,6 +188,19 @@ BROKEN: dict[str, tuple[Break, list[str]]] = {
     "an unknown kind": (config(model_type="nonesuch"), ["config.json", "nonesuch"]),
     "a nonsensical size": (config(hidden_size="wide"), []),
     "heads that do not divide": (config(num_attention_heads=5), []),
+    "true for a number": (
+        config(rms_norm_eps=True),
+        ["config.json", "rms_norm_eps"],
+    ),
+    "true for an angle": (
+        config(rope_theta=True),
+        ["config.json: rope_theta: True is not a number"],
+    ),
+    "true for a number inside": (
+        config(rope_scaling={"rope_type": "linear", "factor": True}),
+        ["config.json: rope_scaling.factor: True is not a number"],
+    ),
+    "text for a switch": (config(tie_word_embeddings="no"), ["config.json", "tie_word_embeddings"]),
     "another head": (
         config(architectures=["LlamaForSequenceClassification"]),
         ["LlamaForSequenceClassification is not a causal language model"],
@@ -173,10 +211,13 @@ BROKEN: dict[str, tuple[Break, list[str]]] = {
         ["is quantised (bitsandbytes)", "take the unquantised checkpoint"],
     ),
     "an adapter": (
-        write("adapter_config.json", {"base_model_name_or_path": "some/base"}),
+        alone("adapter_config.json", {"base_model_name_or_path": "some/base"}),
         ["is an adapter, not a full checkpoint: merge it into some/base first"],
     ),
-    "a broken adapter": (write("adapter_config.json", "{"), ["adapter_config.json: is not"]),
+    "a broken adapter": (
+        alone("adapter_config.json", "{"),
+        ["adapter_config.json: is not readable JSON"],
+    ),
     "no tokenizer": (
         lambda directory: [path.unlink() for path in directory.glob("tokenizer*")] and None,
         ["holds no tokenizer: set tokenizer_name_or_path"],
@@ -203,6 +244,10 @@ BROKEN_SHARDS: dict[str, tuple[Break, list[str]]] = {
     ),
     "index without a map": (write(INDEX, {"metadata": {}}), [INDEX, "has no weight_map"]),
     "index cut": (cut(INDEX, 100), [INDEX, "is not readable JSON"]),
+    "a tensor in two shards": (
+        copied_shard,
+        [f"{OTHER}: holds model.", f", which {SECOND} holds, too: one of them is stale"],
+    ),
     "all of a shard unknown to the index": (
         index(lambda placed: [placed.pop(k) for k, v in list(placed.items()) if v == SECOND]),
         ["missing, and would be random"],
@@ -219,6 +264,26 @@ def test_a_broken_checkpoint_is_refused(whole: Path, tmp_path: Path, name: str) 
     assert message.startswith(str(broken))
     for word in words:
         assert word in message
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda state: state.update({3: state.pop(NORM)}), "other names than text"),
+        (lambda state: state.update({NORM: state[NORM].to_sparse()}), "not all dense"),
+        (lambda state: state.update({NORM: 3}), "not a mapping of names to tensors"),
+        (lambda state: state.update({NORM: state[NORM].to(torch.complex64)}), "complex64"),
+    ],
+)
+def test_a_pickle_of_something_else_is_refused(
+    whole: Path, tmp_path: Path, change: Callable[[dict[Any, Any]], object], words: str
+) -> None:
+    broken = shutil.copytree(whole, tmp_path / "ckpt")
+    state: dict[Any, Any] = load_file(broken / WEIGHTS)
+    (broken / WEIGHTS).unlink()
+    change(state)
+    torch.save(state, broken / "pytorch_model.bin")
+    assert words in refusal(broken)
 
 
 @pytest.mark.parametrize("name", BROKEN_SHARDS)

@@ -221,12 +221,12 @@ def test_one_weight_that_is_not_finite_is_found_anywhere(
 
 
 @pytest.mark.parametrize("shape", [(), (0,), (3,), (100, 7), (2, 3, 50), (1, 1000)])
-def test_pieces_are_small_views_that_make_up_the_whole(
+def testpieces_are_small_views_that_make_up_the_whole(
     monkeypatch: pytest.MonkeyPatch, shape: tuple[int, ...]
 ) -> None:
     monkeypatch.setattr(weights, "_ENTRIES_AT_ONCE", 16)
     whole = torch.arange(float(torch.Size(shape).numel())).reshape(shape)
-    pieces = list(weights._pieces(whole))
+    pieces = list(weights.pieces(whole))
     assert all(piece.numel() <= 16 for piece in pieces)
     assert all(
         piece.untyped_storage().data_ptr() == whole.untyped_storage().data_ptr() for piece in pieces

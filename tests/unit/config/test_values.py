@@ -156,3 +156,9 @@ def test_analysis_can_unset_what_training_alone_needs(tmp_path: Path) -> None:
     section = "analysis: {model_name_or_path: merged, finetuning_type: full, "
     config = load_config(write(tmp_path, text + section + "adapter_name_or_path: null}"))
     assert config.model_name_or_path == "merged"
+
+
+def test_a_surrogate_pair_is_one_character(tmp_path: Path) -> None:
+    prompts = 'prompts: ["\\ud83d\\ude00!", "\\U0001F600!", "😀!"]'
+    config = load_config(write(tmp_path, f"model_name_or_path: a\n{prompts}\n"))
+    assert set(config.prompts or ()) == {"😀!"}

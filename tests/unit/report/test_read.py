@@ -150,6 +150,8 @@ class TestRefusal:
             (["pairs", "0.1", "relative_error"], [["x"]], "'x', not a number or null"),
             (["config", "cos_threshold"], None, "config.cos_threshold is None"),
             (["checkpoint", "parameters"], "many", "checkpoint.parameters is 'many'"),
+            (["checkpoint", "dtypes"], [1], "checkpoint.dtypes is [1]"),
+            (["checkpoint", "dtypes"], {"float32": "1"}, "checkpoint.dtypes.float32 is '1'"),
         ],
     )
     def test_a_value_that_cannot_be(

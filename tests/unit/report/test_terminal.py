@@ -53,6 +53,14 @@ report: out.json
 """
 
 
+def test_weights_of_several_dtypes() -> None:
+    whole = report()
+    dtypes = {"bfloat16": 1_100_000_000, "float32": 48_384}
+    several = dataclasses.replace(whole, checkpoint={**whole.checkpoint, "dtypes": dtypes})
+    lines = render(several, "gate.yaml", Style(width=120)).splitlines()
+    assert lines[1].endswith("1,100,048,384 parameters, bfloat16, 48,384 of them float32")
+
+
 @pytest.mark.parametrize("width", [80, 120])
 def test_plain(width: int) -> None:
     assert render(report(), "gate.yaml", Style(width=width), footer="report: out.json") == EXPECTED

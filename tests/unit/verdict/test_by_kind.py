@@ -148,6 +148,24 @@ class TestEachByItself:
                 assert getattr(apart, part) == getattr(expected, part), part
             assert apart.config["directions"] == [kind]
 
+    def test_pairs_are_its_own_where_kinds_share_a_radius(self) -> None:
+        errors = {
+            "gaussian": {0.1: [[0.1], [0.2]]},
+            "update": {0.1: [[0.3]]},
+            "gradient": {0.1: [[0.4]]},
+        }
+        rows = {k: r.pairs["0.1"]["relative_error"] for k, r in by_kind(report(errors)).items()}
+        assert rows == {"gaussian": [[0.1], [0.2]], "update": [[0.3]], "gradient": [[0.4]]}
+
+    def test_what_was_measured_at_radii_of_others_is_left_out(self) -> None:
+        """As for the mark of a test, which may ask for more."""
+        more = {"gaussian": {0.4: [[0.1]], 1.0: [[0.1]]}, "-update": {0.4: [[0.1]], 1.0: [[0.9]]}}
+        asked = config_of(more, radii={"gaussian": [0.4, 1.0], "-update": [0.4]})
+        judged = judge(findings(more), asked)
+        assert [list(f.by_kind) for f in judged.radii] == [["gaussian", "-update"], ["gaussian"]]
+        assert judged.pairs["1.0"]["relative_error"] == [[0.1]]
+        assert judged.passed
+
     def test_figures_over_all_are_of_the_kinds_at_the_radius(self) -> None:
         judged = report(ERRORS, keys=self.KEYS, **EVERYTHING)
         assert judged.layers is not None

@@ -121,3 +121,45 @@ def test_facts_follow_into_another_unit_and_other_radii() -> None:
     assert found.at([0.1]).by_kind["flat"].radii == (0.1,)
     assert found.at([10.0]).by_kind["steep"].radii == ()
     assert replace(found, by_kind={}).rows_at(10.0) == {"steep": [0], "flat": [1]}
+
+
+class Rounded(nn.Module):
+    """Float32 logits that move a hundred times as far along one axis as along the other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.tensor([0.3, 0.7]))
+
+    def forward(self) -> Tensor:
+        return torch.cat([torch.sin(100 * self.w[:1]), self.w[1:] + 0.3 * self.w[1:] ** 2])[None]
+
+
+def rounded(precision: str, limits: Limits | None = None) -> Measurement:
+    model = Rounded()
+    axes = {name: TensorVector(name, "", {"w": torch.eye(2)[i]}) for i, name in enumerate("ab")}
+    directions = Directions(model, 1, kinds=["a", "b"], vectors=axes)
+    setup = Setup(model, [model], directions, torch.device("cpu"), precision)
+    return measure_with(setup, [0.01], limits=limits)
+
+
+def test_the_noise_floor_is_that_of_the_kind() -> None:
+    found = rounded("float32")
+    floors = [facts.noise_floor[0] for facts in found.by_kind.values()]
+    assert None not in floors
+    far, near = (floor or 0 for floor in floors)
+    assert 0 < 10 * far < near
+    assert found.noise_floor[0] == pytest.approx((far + near) / 2)
+    assert found.of_kind("b").noise_floor == (near,)
+
+
+def test_rounding_may_decide_about_the_own_limit_of_a_kind() -> None:
+    """A limit that the mean of one kind all but meets asks for float64, and only that one."""
+    means = rounded("float64").relative_error.mean(dim=(0, 2)).tolist()
+    far = Limits(10.0, -1.0)
+    at = {kind: Limits(mean, -1.0) for kind, mean in zip("ab", means, strict=True)}
+    assert rounded("auto", Limits(10.0, -1.0)).precision == ("float32",)
+    for kind, other in ("ab", "ba"):
+        limits = Limits(10.0, -1.0, by_kind={kind: at[kind], other: far})
+        assert rounded("auto", limits).precision == ("float64",), kind
+    swapped = Limits(10.0, -1.0, by_kind={"a": at["b"], "b": at["a"]})
+    assert rounded("auto", swapped).precision == ("float32",)

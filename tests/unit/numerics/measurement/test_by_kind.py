@@ -163,3 +163,24 @@ def test_rounding_may_decide_about_the_own_limit_of_a_kind() -> None:
         assert rounded("auto", limits).precision == ("float64",), kind
     swapped = Limits(10.0, -1.0, by_kind={"a": at["b"], "b": at["a"]})
     assert rounded("auto", swapped).precision == ("float32",)
+
+
+class Dead(Ridge):
+    """A ridge of whose axes the second leads nowhere."""
+
+    def forward(self) -> Tensor:
+        return torch.cat([self.w[:1], self.w[:1] ** 2 + 0 * self.w[1:]])[None]
+
+
+def test_a_kind_is_still_by_itself() -> None:
+    model = Dead()
+    axes = {
+        name: TensorVector(name, "", {"w": torch.eye(2, dtype=torch.float64)[i]})
+        for i, name in enumerate(["alive", "dead"])
+    }
+    directions = Directions(model, 1, kinds=["alive", "dead"], vectors=axes)
+    setup = Setup(model, [model], directions, torch.device("cpu"), "float64")
+    found = measure_with(setup, [0.1])
+    assert found.still == (False,)
+    assert found.by_kind["alive"].still == (False,)
+    assert found.by_kind["dead"].still == found.of_kind("dead").still == (True,)

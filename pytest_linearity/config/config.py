@@ -6,7 +6,7 @@ import math
 import os
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -153,8 +153,10 @@ class Config:
     """Branch, tag or commit of a base on the hub."""
     perturbation_std: float = _key(1e-3, values.positive)
     """σ of the Gaussian draw before normalisation; it cancels in the unit norm."""
-    radii: tuple[float, ...] = _key((0.1, 0.3, 1.0), values.radii)
-    """The radii to test, in ascending order."""
+    radii: tuple[float, ...] | Mapping[str, tuple[float, ...]] = _key(
+        (0.1, 0.3, 1.0), values.by_kind(values.radii)
+    )
+    """The radii to test, in ascending order; or those of each kind of directions."""
     radius_unit: str = _key("absolute", values.one_of("absolute", "relative"))
     """What radii are measured in: ``absolute``, or ``relative`` to the Euclidean norm of the
     parameters in scope."""
@@ -162,15 +164,20 @@ class Config:
     """Which parameters directions live on: ``full``, ``last_blocks:2``, ``attention+norms``, …"""
     param_scopes: tuple[str, ...] | None = _key(None, parse_scopes)
     """Several such scopes, each measured by itself; ``None`` for the one of ``param_scope``."""
-    cos_threshold: float = _key(0.95, values.within(-1, 1))
-    """Lowest mean cosine similarity that complies."""
-    relerr_threshold: float = _key(0.20, values.within(0, math.inf))
-    """Highest mean relative error that complies."""
+    cos_threshold: float | Mapping[str, float] = _key(0.95, values.by_kind(values.within(-1, 1)))
+    """Lowest mean cosine similarity that complies, of all kinds of directions or of each."""
+    relerr_threshold: float | Mapping[str, float] = _key(
+        0.20, values.by_kind(values.within(0, math.inf))
+    )
+    """Highest mean relative error that complies, of all kinds of directions or of each."""
     metrics: tuple[str, ...] = _key((), values.metric_names)
     """Metrics to compute besides relative error and cosine similarity, which always are."""
-    limits: Mapping[str, float | None] | None = _key(None, values.metric_limits)
-    """Limits of further metrics, by name; each is computed, and its mean must keep its limit.
-    ``None`` takes away the limit that a metric has of its own."""
+    limits: Mapping[str, float | Mapping[str, float | None] | None] | None = _key(
+        None, values.metric_limits
+    )
+    """Limits of further metrics, by name; each is computed, and its mean must keep its limit, that
+    of all kinds of directions or of each. ``None`` takes away the limit that a metric has of its
+    own."""
     second_order: bool = _key(False, values.boolean)
     """Whether to measure the curvature ratio, and what it predicts."""
     layer_profile: bool = _key(False, values.boolean)
@@ -179,8 +186,11 @@ class Config:
     """Whether to bracket the linearity radius between two tested radii, to 5%."""
     verdict: str = _key("mean", values.one_of("mean", "confident"))
     """What must keep the limits: the ``mean``, or its whole interval (``confident``)."""
-    min_linearity_radius: float | None = _key(None, values.positive)
-    """Smallest linearity radius that passes; ``None`` when every radius must comply."""
+    min_linearity_radius: float | Mapping[str, float | None] | None = _key(
+        None, values.by_kind(values.optional(values.positive))
+    )
+    """Smallest linearity radius that passes, of all kinds of directions or of each; ``None`` when
+    every radius must comply."""
     baseline: str | None = _key(None, values.path)
     """An earlier report to compare with, or a directory of such reports."""
     max_regression: float = _key(0.10, values.within(0, math.inf))
@@ -238,11 +248,35 @@ class Config:
                 "confident needs an interval, which a single direction does not have: set "
                 "num_directions to 2 or more",
             )
-        least = self.min_linearity_radius
-        if least is not None and least > self.radii[-1]:
-            raise self.error(
-                "min_linearity_radius", f"{least:g} is above the largest radius, {self.radii[-1]:g}"
-            )
+        self._check_kinds()
+        self._check_least()
+
+    def _check_kinds(self) -> None:
+        """What is given by kind names every kind there is, and no other."""
+        given = {key: getattr(self, key) for key in _BY_KIND}
+        given |= {f"limits: {name}": limit for name, limit in (self.limits or {}).items()}
+        for key, by_kind in given.items():
+            if not isinstance(by_kind, Mapping):
+                continue
+            for kind in by_kind:
+                if kind not in self.directions:
+                    kinds = ", ".join(self.directions)
+                    raise self.error(key, f"{shown(kind)} is not one of the directions: {kinds}")
+            missing = [kind for kind in self.directions if kind not in by_kind]
+            if missing:
+                raise self.error(
+                    key, f"{', '.join(missing)} is missing: of every kind of directions, or of none"
+                )
+
+    def _check_least(self) -> None:
+        for kind in self.directions:
+            least, largest = self.least_radius(kind), self.radii_by_kind[kind][-1]
+            if least is not None and least > largest:
+                of = f" of {kind}" if isinstance(self.radii, Mapping) else ""
+                raise self.error(
+                    "min_linearity_radius",
+                    f"{least:g} is above the largest radius{of}, {largest:g}",
+                )
 
     def _check_metrics(self) -> None:
         for name, key in LIMIT_KEYS.items():
@@ -288,10 +322,32 @@ class Config:
 
     @property
     def metric_limits(self) -> dict[str, float]:
-        """The limits of those that have one, by name: their own, or those set here."""
+        """The limits of those that have one for all kinds, by name: their own or that set here."""
         own = {metric.name: metric.limit for metric in self.chosen_metrics}
         limits = {**own, **(self.limits or {})}
-        return {name: limit for name, limit in limits.items() if limit is not None}
+        shared = {n: limit for n, limit in limits.items() if not isinstance(limit, Mapping)}
+        return {name: limit for name, limit in shared.items() if limit is not None}
+
+    @property
+    def tested_radii(self) -> tuple[float, ...]:
+        """The radii of all kinds of directions, in ascending order."""
+        return tuple(sorted({radius for radii in self.radii_by_kind.values() for radius in radii}))
+
+    @property
+    def radii_by_kind(self) -> dict[str, tuple[float, ...]]:
+        """The radii of each kind of directions."""
+        return {kind: _of(self.radii, kind) for kind in self.directions}
+
+    def least_radius(self, kind: str) -> float | None:
+        """The smallest linearity radius that passes, of one kind of directions."""
+        least: float | None = _of(self.min_linearity_radius, kind)
+        return least
+
+    def of_kind(self, kind: str) -> Config:
+        """The config of one of its kinds of directions alone."""
+        limits = self.limits and {name: _of(limit, kind) for name, limit in self.limits.items()}
+        keys = {key: _of(getattr(self, key), kind) for key in _BY_KIND}
+        return replace(self, directions=(kind,), limits=limits, **keys)
 
     @property
     def bases(self) -> list[Path]:
@@ -360,10 +416,19 @@ KEYS = tuple(PARSERS)
 """The keys of the YAML."""
 
 
+_BY_KIND = ("radii", "relerr_threshold", "cos_threshold", "min_linearity_radius")
+"""Keys that may be given for each kind of directions."""
+
+
+def _of(value: Any, kind: str) -> Any:
+    """A value for one kind of directions: its own, or that of all."""
+    return value[kind] if isinstance(value, Mapping) else value
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, tuple):
         return list(value)
-    return dict(value) if isinstance(value, Mapping) else value
+    return {k: _plain(v) for k, v in value.items()} if isinstance(value, Mapping) else value
 
 
 def load_config(

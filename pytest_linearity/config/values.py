@@ -265,6 +265,28 @@ def radii(value: Any) -> tuple[float, ...]:
     return tuple(numbers)
 
 
+def by_kind(parse: Parser) -> Parser:
+    """A value, or a mapping from kinds of directions to such values."""
+
+    def parse_each(value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return parse(value)
+        entries: dict[str, Any] = {}
+        for kind, entry in value.items():
+            try:
+                entries[_direction(kind)] = parse(entry)
+            except ValueError as error:
+                raise ValueError(f"{kind}: {error}") from None
+        return entries
+
+    return parse_each
+
+
+def optional(parse: Parser) -> Parser:
+    """A value, or null."""
+    return lambda value: None if value is None else parse(value)
+
+
 def names(value: Any) -> tuple[str, ...]:
     """Names of data sets: a list, or text with commas between them."""
     found = tuple(path(entry).strip() for entry in _listed(value))
@@ -279,15 +301,16 @@ def metric_names(value: Any) -> tuple[str, ...]:
     return _all_different(text(entry).strip() for entry in entries)
 
 
-def metric_limits(value: Any) -> dict[str, float | None]:
-    """A mapping from names of metrics to limits; one set to null has none."""
+def metric_limits(value: Any) -> dict[str, Any]:
+    """A mapping from names of metrics to limits, or to limits by kind; one set to null has none."""
     if not isinstance(value, Mapping):
         raise ValueError(f"{shown(value)} is not a mapping of metrics to limits, as {{kl: 0.05}}")
-    found: dict[str, float | None] = {}
+    found: dict[str, Any] = {}
+    parse = by_kind(optional(number))
     for key, limit in value.items():
         name = text(key)
         try:
-            found[name] = None if limit is None else number(limit)
+            found[name] = parse(limit)
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from None
     return found

@@ -7,6 +7,7 @@ found out on the way, as the arithmetic of a radius with precision `auto`, is as
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from math import ceil, log, log2
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,7 @@ from pytest_linearity.numerics.measurement.schedule import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from pytest_linearity.config.config import Config
     from pytest_linearity.plan.workload import BatchSize, Workload
@@ -83,7 +84,11 @@ class Stage:
 
 def directions_of(config: Config, random: int) -> int:
     """How many directions there are in all, with so many of each random kind."""
-    return sum(random if kind in RANDOM else 1 for kind in config.directions)
+    return _directions(config.directions, random)
+
+
+def _directions(kinds: Iterable[str], random: int) -> int:
+    return sum(random if kind in RANDOM else 1 for kind in kinds)
 
 
 def stages_of(
@@ -101,14 +106,25 @@ def stages_of(
     stages = []
     before = 0
     for count in config.sampling.counts_up_to(random):
-        new = directions_of(config, count) - (directions_of(config, before) if before else 0)
-        coarse = config.radii if dtype == torch.float32 else ()
-        passes = passes_of(
-            range(ceil(new / ranks)), config.radii, coarse, second_order=config.second_order
-        )
-        stages += [stage_of(wanted, scopes) for wanted in passes]
+        for radii, kinds in _kinds_by_radii(config).items():
+            new = _directions(kinds, count) - (_directions(kinds, before) if before else 0)
+            if not new:
+                continue
+            coarse = radii if dtype == torch.float32 else ()
+            passes = passes_of(
+                range(ceil(new / ranks)), radii, coarse, second_order=config.second_order
+            )
+            stages += [stage_of(wanted, scopes) for wanted in passes]
         before = count
     return stages
+
+
+def _kinds_by_radii(config: Config) -> dict[tuple[float, ...], list[str]]:
+    """The kinds of directions that are measured together, as they have the same radii."""
+    kinds: dict[tuple[float, ...], list[str]] = {}
+    for kind, radii in config.radii_by_kind.items():
+        kinds.setdefault(radii, []).append(kind)
+    return kinds
 
 
 def stage_of(wanted: Wanted, scopes: int) -> Stage:
@@ -124,7 +140,10 @@ def stage_of(wanted: Wanted, scopes: int) -> Stage:
 
 
 def refinements(config: Config) -> int:
-    """How many radii `refine` measures at most."""
-    pairs = zip(config.radii, config.radii[1:], strict=False)
-    widest = max((high / low for low, high in pairs), default=1.0)
-    return ceil(log2(log(widest) / log(WIDTH))) if config.refine and widest > WIDTH else 0
+    """How many radii `refine` measures at most, each along the directions of one kind."""
+    return sum(map(_bisections, config.radii_by_kind.values())) if config.refine else 0
+
+
+def _bisections(radii: Sequence[float]) -> int:
+    widest = max((high / low for low, high in pairwise(radii)), default=1.0)
+    return ceil(log2(log(widest) / log(WIDTH))) if widest > WIDTH else 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -65,6 +66,14 @@ class BaselineLinearityRadiusTest(BaselineTest):
 
 def _properties(found: RadiusRegression) -> list[tuple[str, object]]:
     """What JUnit gets; numbers as JSON spells them, one that is not defined left out."""
+    if found.by_kind:
+        each = [
+            (f"{name}[{kind}]", value)
+            for kind, one in found.by_kind.items()
+            for name, value in _properties(replace(one, by_kind={}))
+            if name != "radius"
+        ]
+        return [("radius", json.dumps(found.radius)), *each, ("regression", found.status)]
     low, high = found.interval or (None, None)
     figures = {
         "radius": found.radius,

@@ -78,7 +78,7 @@ def _members(parent: GateFile | GateGroup, level: int) -> Iterator[pytest.Item |
 
 def _tests(parent: GateFile | GateGroup) -> Iterator[pytest.Item]:
     """One test per radius, one for the linearity radius, and those against the baseline."""
-    for radius in parent.run.config.radii:
+    for radius in parent.run.config.tested_radii:
         name = f"radius[{radius}]"
         # Spelled out, as pytest 9 tells a parameter from a name only in an id that it parses.
         nodeid = f"{parent.nodeid}::{name}"
@@ -91,7 +91,7 @@ def baseline_tests(parent: GateFile | GateGroup) -> Iterator[pytest.Item]:
     """One test per radius, then one for the linearity radius; none without a baseline."""
     if parent.run.baseline is None:
         return
-    for radius in parent.run.config.radii:
+    for radius in parent.run.config.tested_radii:
         yield _named(BaselineRadiusTest, parent, f"r={radius}", radius=radius)
     yield _named(BaselineLinearityRadiusTest, parent, "linearity_radius")
 

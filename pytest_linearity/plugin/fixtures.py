@@ -69,7 +69,7 @@ def linearity_directions(_linearity_run: Run) -> Directions:
 @pytest.fixture(scope="session")
 def linearity_measurement(_linearity_run: Run, linearity_config: Config) -> Measurement:
     """The figures of every (radius, direction, prompt)."""
-    return _linearity_run.measurement.at(linearity_config.radii)
+    return _linearity_run.measurement.at(linearity_config.tested_radii)
 
 
 @pytest.fixture(scope="session")

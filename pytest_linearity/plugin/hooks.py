@@ -175,4 +175,4 @@ def _gate_line(runs: Sequence[Run]) -> str:
     scopes = {run.scope for run in runs} - {None}
     several = f", {len(checkpoints)} checkpoints" if checkpoints else ""
     several += f", {len(scopes)} scopes" if scopes else ""
-    return f"{first.config_name}{several}, r = {', '.join(map(str, first.config.radii))}"
+    return f"{first.config_name}{several}, r = {', '.join(map(str, first.config.tested_radii))}"

@@ -10,10 +10,12 @@ from typing import Any, Protocol, cast
 import pytest
 
 from pytest_linearity.plugin.session import SESSION
+from pytest_linearity.report import text
 from pytest_linearity.report.junit import radius_properties, verdict_properties
 from pytest_linearity.run import run as run_module
 from pytest_linearity.run.run import Run
 from pytest_linearity.verdict.document import Report
+from pytest_linearity.verdict.kinds import by_kind, must_comply
 
 
 class HasRun(Protocol):
@@ -97,9 +99,10 @@ class RadiusTest(GateTest):
         self.user_properties += radius_properties(figures)
         if figures.complies:
             return
-        found = f"{figures.reason} at r={self.radius} (linearity radius {_radius(report)})"
-        least = self.run.config.min_linearity_radius
-        if least is not None and self.radius > least:
+        reached = text.linearity_radius(report)
+        found = f"{figures.reason} at r={self.radius} (linearity radius {reached})"
+        if not must_comply(figures, report.config):
+            least = text.least_radius(report)
             pytest.skip(f"{found}; only radii up to min_linearity_radius {least} must comply")
         raise GateFailure(found)
 
@@ -115,20 +118,27 @@ class LinearityRadiusTest(GateTest):
             raise GateFailure(self._shortfall(report))
 
     def _shortfall(self, report: Report) -> str:
-        reached = report.linearity_radius
-        least = self.run.config.min_linearity_radius
-        required, name = (
-            (report.radii[-1].radius, "the largest tested radius")
-            if least is None
-            else (least, "min_linearity_radius")
-        )
-        if reached is None:
-            return f"linearity radius none: no tested radius complies, {required} must ({name})"
-        if reached < required:
-            return f"linearity radius {reached} < {required} ({name})"
-        broken = ", ".join(str(f.radius) for f in report.radii if not f.complies)
-        return f"linearity radius {reached}, but {broken} does not comply"
+        """Why the verdict is no pass, along each kind of directions where there are several."""
+        kinds = by_kind(report)
+        said: dict[str, list[str]] = {}
+        for kind, of_kind in kinds.items():
+            if not of_kind.passed:
+                said.setdefault(_shortfall(of_kind), []).append(kind)
+        if len(kinds) == 1:
+            return next(iter(said))
+        return "; ".join(f"{' and '.join(of)}: {reason}" for reason, of in said.items())
 
 
-def _radius(report: Report) -> str:
-    return "none" if report.linearity_radius is None else str(report.linearity_radius)
+def _shortfall(report: Report) -> str:
+    reached, least = report.linearity_radius, report.config["min_linearity_radius"]
+    required, name = (
+        (report.radii[-1].radius, "the largest tested radius")
+        if least is None
+        else (least, "min_linearity_radius")
+    )
+    if reached is None:
+        return f"linearity radius none: no tested radius complies, {required} must ({name})"
+    if reached < required:
+        return f"linearity radius {reached} < {required} ({name})"
+    broken = ", ".join(str(f.radius) for f in report.radii if not f.complies)
+    return f"linearity radius {reached}, but {broken} does not comply"

@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 import pytest
 
 from pytest_linearity.config.config import PARSERS, Config
+from pytest_linearity.errors import ConfigError
 
 MARK = "linearity"
 ARGUMENTS = ("relerr_threshold", "cos_threshold", "radii")
@@ -42,14 +43,27 @@ def marked_keys(definition: pytest.Item) -> dict[str, Any]:
     return keys
 
 
-def under(config: Config, keys: dict[str, Any]) -> Config:
+def under(config: Config, keys: dict[str, Any], definition: pytest.Item) -> Config:
     """A config with the limits and radii of a test's marks.
 
     Where marks name radii, each of them must comply: `min_linearity_radius` was chosen for others.
+
+    Args:
+        config: The config.
+        keys: What `marked_keys` has given.
+        definition: The test.
+
+    Raises:
+        pytest.fail.Exception: If a mark names other kinds of directions than the config.
     """
+    if not keys:
+        return config
     if "radii" in keys:
         keys = {**keys, "min_linearity_radius": None}
-    return replace(config, **keys) if keys else config
+    try:
+        return replace(config, **keys)
+    except ConfigError as error:
+        _refuse(definition, str(error))
 
 
 def warn_of_no_effect(definition: pytest.Item) -> None:
@@ -69,11 +83,13 @@ def warn_of_no_effect(definition: pytest.Item) -> None:
 
 def described(keys: dict[str, Any]) -> str:
     """What marks set, as it stands in the id of a test."""
-    spelled = ((name, keys[name]) for name in ARGUMENTS if name in keys)
-    return "-".join(
-        f"{name}={','.join(map(str, value)) if isinstance(value, tuple) else value}"
-        for name, value in spelled
-    )
+    return "-".join(f"{name}={_spelled(keys[name])}" for name in ARGUMENTS if name in keys)
+
+
+def _spelled(value: Any) -> str:
+    if isinstance(value, dict):
+        return ";".join(f"{kind}:{_spelled(of_kind)}" for kind, of_kind in value.items())
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _refuse(definition: pytest.Item, what: str) -> NoReturn:

@@ -31,8 +31,8 @@ def parametrize(metafunc: pytest.Metafunc, runs: Sequence[Run]) -> None:
         [
             pytest.param(run, *[config] * marked, *radius, id="-".join(name or [described(keys)]))
             for run in runs
-            for config in [under(run.config, keys)]
-            for radius in ([[radius] for radius in config.radii] if by_radius else [[]])
+            for config in [under(run.config, keys, metafunc.definition)]
+            for radius in ([[radius] for radius in config.tested_radii] if by_radius else [[]])
             for name in [[*names[run], *map(str, radius)]]
         ],
         indirect=True,
@@ -55,6 +55,6 @@ def require_radii(items: Iterable[pytest.Item]) -> None:
         if run is None:
             continue
         if "linearity_config" in given:
-            run.require_radii(given["linearity_config"].radii)
+            run.require_radii(given["linearity_config"].radii_by_kind)
         if "linearity_radius" in given:
             run.require_radii([given["linearity_radius"]])

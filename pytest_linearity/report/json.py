@@ -79,7 +79,7 @@ def load_schema() -> dict[str, Any]:
 
 _SHOWN: dict[str, dict[str, Any]] = {
     "config": {
-        "min_linearity_radius": (int, float, NoneType),
+        "min_linearity_radius": (int, float, NoneType, dict),
         "max_regression": (int, float, NoneType),
     },
     "checkpoint": {

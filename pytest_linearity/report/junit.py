@@ -3,41 +3,61 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from pytest_linearity.verdict.document import RadiusFigures, Report
+from pytest_linearity.verdict.document import RadiusFigures, Report, SampleFigures
+from pytest_linearity.verdict.kinds import by_kind
 
 Properties = list[tuple[str, object]]
 """Name and value of each property; pytest writes them into the test case."""
 
+_APART = ("metrics", "by_kind", "radius_absolute", "radius_relative")
+"""What is no property, or is one under another name."""
+
 
 def radius_properties(figures: RadiusFigures) -> Properties:
-    """The figures of one radius; one that is not defined is left out."""
-    apart = ("metrics", "by_kind", "radius_absolute", "radius_relative")
-    entries = {key: value for key, value in figures.to_dict().items() if key not in apart}
-    for name, metric in figures.metrics.items():
-        entries |= {f"mean_{name}": metric.mean, f"std_{name}": metric.std}
-        entries[f"interval_{name}"] = metric.interval
-    for kind, sample in figures.by_kind.items():
-        entries |= {
-            f"{key}[{kind}]": value
-            for key, value in sample.to_dict().items()
-            if key not in ("metrics", "reason")
-        }
+    """The figures of one radius; one that is not defined is left out.
+
+    Of several kinds of directions each has figures of its own, with the kind in brackets.
+    """
+    if figures.by_kind:
+        whole = figures.to_dict()
+        entries = {key: whole[key] for key in ("precision", "complies", "reason", "inconclusive")}
+        for kind, sample in figures.by_kind.items():
+            own = _sample(sample, but=("reason",)).items()
+            entries |= {f"{key}[{kind}]": value for key, value in own}
+    else:
+        entries = _sample(figures)
     if figures.radius != figures.radius_absolute:
         entries["radius_absolute"] = figures.radius_absolute
     return _properties([("radius", figures.radius), *entries.items()])
 
 
+def _sample(sample: SampleFigures, but: Sequence[str] = ()) -> dict[str, Any]:
+    """The figures of all directions, or of one of several kinds, `but` for some."""
+    apart = {*_APART, *but}
+    entries = {key: value for key, value in sample.to_dict().items() if key not in apart}
+    for name, metric in sample.metrics.items():
+        entries |= {f"mean_{name}": metric.mean, f"std_{name}": metric.std}
+        entries[f"interval_{name}"] = metric.interval
+    return entries
+
+
 def verdict_properties(report: Report) -> Properties:
     """The linearity radius and the verdict on the checkpoint; no radius is ``null``."""
-    curvature, refined = report.second_order, report.refined
-    further = {
-        "mean_curvature_ratio": curvature and curvature.mean_curvature_ratio,
-        "predicted_crossing_radius": curvature and curvature.predicted_crossing_radius,
-        "refined_linearity_radius": refined and refined.linearity_radius,
-    }
+    kinds = by_kind(report)
+    further: dict[str, Any] = {}
+    for kind, of_kind in kinds.items():
+        mark = f"[{kind}]" if len(kinds) > 1 else ""
+        if mark:
+            further[f"linearity_radius{mark}"] = json.dumps(of_kind.linearity_radius)
+        curvature, refined = of_kind.second_order, of_kind.refined
+        further |= {
+            f"mean_curvature_ratio{mark}": curvature and curvature.mean_curvature_ratio,
+            f"predicted_crossing_radius{mark}": curvature and curvature.predicted_crossing_radius,
+            f"refined_linearity_radius{mark}": refined and refined.linearity_radius,
+        }
     return [
         ("linearity_radius", json.dumps(report.linearity_radius)),
         ("passed", json.dumps(report.passed)),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pytest_linearity.numerics.metrics.registry import ALWAYS, RELATIVE_ERROR
@@ -12,16 +12,19 @@ from pytest_linearity.report.explanation import explanation
 from pytest_linearity.report.results import (
     Failure,
     Result,
+    along,
     by_config,
     counted,
     mean_at,
+    of_kinds,
     radii_of,
     scopes_of,
     series_of,
     title,
 )
 from pytest_linearity.verdict import numbers
-from pytest_linearity.verdict.document import MetricFigures, RadiusFigures
+from pytest_linearity.verdict.document import MetricFigures, RadiusFigures, Report
+from pytest_linearity.verdict.kinds import by_kind
 from pytest_linearity.verdict.regression.compare import Regression
 
 _MARKS = {True: "✅", False: "❌"}
@@ -77,13 +80,14 @@ def _folded(result: Result) -> str:
 
 def _body(result: Result) -> str:
     report = result.report
-    probes = report.probes.get("summary")
-    about = " · ".join(map(escape, filter(None, (text.subject(report), probes))))
+    lines = (text.subject(report), report.probes.get("summary"), *text.circumstances(report))
+    about = " · ".join(map(escape, filter(None, lines)))
+    required = text.required(report)
     headline = (
-        f"**linearity radius {text.linearity_radius(report)}**, "
-        f"tested up to {report.radii[-1].radius}{_required(report.config)}"
+        f"**linearity radius {escape(text.linearity_radius(report))}**, "
+        f"tested up to {report.radii[-1].radius}{f', {escape(required)}' if required else ''}"
     )
-    findings, explained = text.findings(result), explanation(report)
+    findings = text.findings(result)
     config = _table(
         ("key", "value"),
         [(f"`{key}`", escape(text.setting(value))) for key, value in report.config.items()],
@@ -91,25 +95,31 @@ def _body(result: Result) -> str:
     blocks = [
         f"{headline}<br>{about}",
         *(["\n".join(f"- {escape(finding)}" for finding in findings)] if findings else []),
-        _figures(result),
-        *(["\n".join(f"- {escape(line)}" for line in explained)] if explained else []),
-        *([_kinds(result)] if report.radii[0].by_kind else []),
+        *_kinds(report),
         *([_regression(result.regression)] if result.regression else []),
         f"<details><summary>config</summary>\n\n{config}\n\n</details>",
     ]
     return "\n\n".join(blocks)
 
 
-def _required(config: Mapping[str, Any]) -> str:
-    least = config.get("min_linearity_radius")
-    return "" if least is None else f", {least} is required"
+def _kinds(report: Report) -> Iterator[str]:
+    """Figures and what they say, of each kind of directions by itself where there are several."""
+    kinds = by_kind(report)
+    for kind, of_kind in kinds.items():
+        if len(kinds) > 1:
+            heading = escape(text.kind_heading(of_kind, kind))
+            yield f"**along {heading}**: linearity radius {text.linearity_radius(of_kind)}"
+        yield _figures(of_kind)
+        explained = explanation(of_kind)
+        if explained:
+            yield "\n".join(f"- {escape(line)}" for line in explained)
 
 
-def _figures(result: Result) -> str:
-    config, radii = result.report.config, result.report.radii
+def _figures(report: Report) -> str:
+    config, radii = report.config, report.radii
     routed = any(figures.routing_flips is not None for figures in radii)
     header = (
-        f"radius {text.radius_unit(result.report)}".strip(),
+        f"radius {text.radius_unit(report)}".strip(),
         *(text.metric_heading(radii[0].figures[name]) for name in ALWAYS),
         "noise floor",
         *(["routing flips"] if routed else []),
@@ -119,15 +129,6 @@ def _figures(result: Result) -> str:
     return _table(
         header, [_row(figures, config, routed) for figures in radii], right=len(header) - 1
     )
-
-
-def _kinds(result: Result) -> str:
-    """Each kind of directions by itself."""
-    rows = [
-        [escape(cell) if kept else f"**{escape(cell)}**" for cell in cells]
-        for cells, kept in text.kind_rows(result.report)
-    ]
-    return _table(text.KIND_COLUMNS, rows)
 
 
 def _row(figures: RadiusFigures, config: Mapping[str, Any], routed: bool) -> list[str]:
@@ -151,71 +152,84 @@ def _figure(figures: MetricFigures) -> str:
 
 
 def _regression(regression: Regression) -> str:
-    before = numbers.linearity_radius(regression.baseline_radius)
-    now = numbers.linearity_radius(regression.linearity_radius)
+    columns = text.regression_columns(regression)
     table = _table(
-        text.REGRESSION_COLUMNS,
-        [text.regression_cells(entry) for entry in regression.radii],
-        right=len(text.REGRESSION_COLUMNS) - 1,
+        columns,
+        [
+            [escape(cell) if cell == entry.kind else cell for cell in text.regression_cells(entry)]
+            for entry in regression.entries
+        ],
+        right=len(columns) - 1,
     )
     basis = f"; {regression.basis}" if regression.basis else ""
+    notes = "".join(f"\n\n{escape(note)}" for note in regression.notes)
     return (
         f"**Against the baseline** (mean relative error; it may grow by "
-        f"{regression.max_regression:.0%}{basis}); linearity radius {before} → {now}\n\n{table}"
+        f"{regression.max_regression:.0%}{basis}); linearity radius "
+        f"{escape(text.regression_radius(regression))}\n\n{table}{notes}"
     )
 
 
 def _series(series: Sequence[Result]) -> str:
     """The checkpoints of one config over their steps, with the mean relative error."""
-    radii = radii_of(series)[-_MOST_RADII:]
     stepped = any(result.step is not None for result in series)
-    figures = ("linearity radius", *(f"ε at r={r}" for r in radii))
-    header = (*["step"] * stepped, "checkpoint", *figures, "passes")
-    rows = [
-        [
+    return _side_by_side(
+        escape(title(series[0].name, None, series[0].scope)),
+        series,
+        (*["step"] * stepped, "checkpoint"),
+        lambda result: [
             *["" if result.step is None else str(result.step)] * stepped,
             escape(result.label or result.short),
-            text.linearity_radius(result.report),
-            *(numbers.mean(mean_at(result, radius, RELATIVE_ERROR.name)) for radius in radii),
-            "yes" if result.passed else "❌ no",
-        ]
-        for result in series
-    ]
-    heading = escape(title(series[0].name, None, series[0].scope))
-    return f"### {heading}\n\n" + _table(header, rows, right=stepped + 2 + len(radii))
+        ],
+        {"ε": RELATIVE_ERROR.name},
+    )
 
 
 def _scopes(scopes: Sequence[Result]) -> str:
     """The scopes of one checkpoint side by side, with both means."""
-    radii = radii_of(scopes)[-_MOST_RADII:]
-    header = (
-        "scope",
-        "parameters",
-        "of all",
-        "linearity radius",
-        *(f"{metric} at r={r}" for metric in ("ε", "c") for r in radii),
-        "passes",
+    return _side_by_side(
+        f"{escape(title(scopes[0].name, scopes[0].label))}: scopes",
+        scopes,
+        ("scope", "parameters", "of all"),
+        lambda result: [escape(result.scope_name), *text.scope_size(result.report)],
+        dict(zip(("ε", "c"), ALWAYS, strict=True)),
     )
-    rows = [
-        [
-            escape(result.scope_name),
-            *text.scope_size(result.report),
-            text.linearity_radius(result.report),
-            *(
-                numbers.mean(mean_at(result, radius, metric))
-                for metric in ALWAYS
-                for radius in radii
-            ),
-            "yes" if result.passed else "❌ no",
-        ]
-        for result in scopes
+
+
+def _side_by_side(
+    heading: str,
+    results: Sequence[Result],
+    columns: Sequence[str],
+    cells: Callable[[Result], Sequence[str]],
+    metrics: Mapping[str, str],
+) -> str:
+    """A table of verdicts and means; of several kinds of directions every one has its own."""
+    kinds = of_kinds(results)
+    groups: list[tuple[str, Sequence[Result], Sequence[float]]] = []
+    if len(kinds) > 1:
+        groups.append((heading, results, []))
+    groups += [
+        (along(heading, escape(kind)), of_kind, radii_of(of_kind)[-_MOST_RADII:])
+        for kind, of_kind in kinds.items()
     ]
-    heading = escape(title(scopes[0].name, scopes[0].label))
-    table = _table(header, rows, right=4 + 2 * len(radii))
-    return f"### {heading}: scopes\n\n{table}"
+    tables = []
+    for name, of_kind, radii in groups:
+        header = (*columns, "linearity radius")
+        header += (*(f"{m} at r={r}" for m in metrics for r in radii), "passes")
+        rows = [
+            [
+                *cells(result),
+                escape(text.linearity_radius(result.report)),
+                *(numbers.mean(mean_at(result, r, m)) for m in metrics.values() for r in radii),
+                "yes" if result.passed else "❌ no",
+            ]
+            for result in of_kind
+        ]
+        tables.append(f"### {name}\n\n{_table(header, rows, right=len(header) - 1)}")
+    return "\n\n".join(tables)
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]], *, right: int = 0) -> str:
+def _table(header: Sequence[str], rows: Iterable[Iterable[str]], *, right: int = 0) -> str:
     """A table of cells that are Markdown already, the first `right` columns aligned right."""
     rule = [*["---:"] * right, *[":---"] * (len(header) - right)]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, rule, *rows))

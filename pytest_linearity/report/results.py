@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -105,6 +105,30 @@ def _grouped(
     for result in results:
         groups.setdefault(key(result), []).append(result)
     return [tuple(group) for group in groups.values() if len(group) > 1]
+
+
+def of_kinds(results: Sequence[Result]) -> dict[str, list[Result]]:
+    """The results along each kind of directions, as if that had been the only one.
+
+    What has figures of several results side by side shows them kind by kind. A result that lacks a
+    kind is left out there. Where all are of the one kind ``gaussian``, its name is left empty.
+    """
+    from pytest_linearity.verdict.kinds import by_kind
+
+    kinds: dict[str, list[Result]] = {}
+    for result in results:
+        for kind, report in by_kind(result.report).items():
+            regression = result.regression
+            if regression is not None:
+                regression = regression.by_kind.get(kind, regression)
+            of_kind = replace(result, report=report, regression=regression)
+            kinds.setdefault(kind, []).append(of_kind)
+    return {"": list(results)} if list(kinds) == ["gaussian"] else kinds
+
+
+def along(heading: str, kind: str) -> str:
+    """A heading with the kind of directions that what follows is about, if it is to be named."""
+    return f"{heading}, along {kind}" if kind else heading
 
 
 def scopes_heading(scopes: Sequence[Result]) -> str:

@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from pytest_linearity.numerics.metrics.registry import ALWAYS
 from pytest_linearity.verdict import numbers
+from pytest_linearity.verdict.kinds import facts_of, kinds_of, must_comply, worst_kinds
 
 if TYPE_CHECKING:
     from pytest_linearity.report.results import Result
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
         Report,
         SampleFigures,
     )
-    from pytest_linearity.verdict.regression.compare import RadiusRegression
+    from pytest_linearity.verdict.regression.compare import RadiusRegression, Regression
 
 
 def metric_limit(figures: MetricFigures) -> str:
@@ -56,16 +56,65 @@ def count(number: int | None) -> str:
 
 
 def linearity_radius(report: Report) -> str:
-    """The linearity radius; ``none`` where no tested radius complies."""
-    return numbers.linearity_radius(report.linearity_radius)
+    """The linearity radius, and along which kind of directions; ``none`` where none complies."""
+    radius, worst = numbers.linearity_radius(report.linearity_radius), worst_kinds(report)
+    return f"{radius} along {' and '.join(worst)}" if worst else radius
+
+
+def required(report: Report) -> str:
+    """The linearity radius that passes, as ``0.3 is required``; nothing where none is set."""
+    least = report.config.get("min_linearity_radius")
+    if least is None:
+        return ""
+    said = least_radius(report)
+    return f"required: {said}" if isinstance(least, Mapping) else f"{said} is required"
+
+
+def least_radius(report: Report) -> str:
+    """The linearity radius that passes, along each kind of directions where kinds differ in it."""
+    least = report.config.get("min_linearity_radius")
+    if not isinstance(least, Mapping):
+        return numbers.linearity_radius(least)
+    return ", ".join(
+        f"{'every radius' if least.get(kind) is None else least[kind]} along {kind}"
+        for kind in kinds_of(report)
+    )
+
+
+def circumstances(report: Report) -> list[str]:
+    """What else the figures are of: scope, chat template, and a kind that is not ``gaussian``."""
+    kinds = kinds_of(report)
+    named = len(kinds) == 1 and kinds != ("gaussian",)
+    along = [f"along {kind_heading(report, kinds[0])}"] if named else []
+    return [*scope_and_template(report), *along]
+
+
+def scope_and_template(report: Report) -> list[str]:
+    """Which parameters were perturbed, and what wrote the prompts, if that is known."""
+    scope, share = report.scope.get("param_scope"), scope_size(report)[1]
+    scope = scope or report.config.get("param_scope") or "full"
+    parts = [f"scope {scope}" + (f" ({share} of all parameters)" if scope != "full" else "")]
+    if "template" in report.probes:
+        template = report.probes["template"]
+        named = "of the tokenizer" if template == "tokenizer" else template
+        parts.append("no chat template" if template is None else f"chat template {named}")
+    return parts
+
+
+def kind_heading(report: Report, kind: str) -> str:
+    """A kind of directions, and what is known of its vector or how many there are of it."""
+    facts = facts_of(report, kind)
+    if "norm" in facts:
+        return f"{kind}, norm {facts['norm']:.4g}"
+    count = facts.get("count")
+    return kind if count is None else f"{kind}, {count} direction{'s' * (count != 1)}"
 
 
 def compliance(figures: RadiusFigures, config: Mapping[str, Any]) -> str:
     """Whether a radius complies, and if not, whether it need not: ``yes``, ``no (allowed)``."""
     if figures.complies:
         return "yes"
-    least = config.get("min_linearity_radius")
-    return "no (allowed)" if least is not None and figures.radius > least else "no"
+    return "no" if must_comply(figures, config) else "no (allowed)"
 
 
 def verdict(complies: str, figures: RadiusFigures | SampleFigures) -> str:
@@ -108,42 +157,38 @@ def scope_size(report: Report) -> tuple[str, str]:
     return f"{number:,}", f"{number / total:.1%}" if total else ""
 
 
-KIND_COLUMNS = ("radius", "directions", *(m.label for m in ALWAYS.values()), "complies")
-"""Headers of the figures by kind of direction."""
-
-
-def kind_rows(report: Report) -> list[tuple[list[str], bool]]:
-    """Those figures, where there are several kinds: cells, and whether the kind complies."""
-    return [
-        (
-            [
-                str(figures.radius),
-                kind,
-                *(figure(sample.figures[name]) for name in ALWAYS),
-                verdict("yes" if sample.complies else "no", sample),
-            ],
-            sample.complies,
-        )
-        for figures in report.radii
-        for kind, sample in figures.by_kind.items()
-    ]
-
-
 REGRESSION_COLUMNS = ("radius", "baseline", "now", "growth", "95% interval", "verdict")
 """Headers of the comparison with a baseline."""
 
 
+def regression_columns(regression: Regression) -> tuple[str, ...]:
+    """Those headers, with one for the kind of directions where there are several."""
+    radius, *further = REGRESSION_COLUMNS
+    return (radius, *["along"] * bool(regression.by_kind), *further)
+
+
 def regression_cells(entry: RadiusRegression) -> list[str]:
-    """One radius of that comparison."""
+    """One radius of that comparison, along one kind of directions."""
     interval = entry.interval
     return [
         str(entry.radius),
+        *([entry.kind] if entry.kind else []),
         numbers.mean(entry.baseline),
         numbers.mean(entry.current),
         "-" if entry.growth is None else f"{100 * entry.growth:+.3g}%",
         "-" if interval is None else f"[{interval[0]:.2g}, {interval[1]:.2g}]",
         entry.status,
     ]
+
+
+def regression_radius(regression: Regression) -> str:
+    """The linearity radius of the baseline and that of now, of each kind of directions."""
+    kinds = regression.by_kind or {"": regression}
+    return "; ".join(
+        f"{numbers.linearity_radius(one.baseline_radius)} → "
+        f"{numbers.linearity_radius(one.linearity_radius)}{f' along {kind}' if kind else ''}"
+        for kind, one in kinds.items()
+    )
 
 
 def subject(report: Report) -> str:

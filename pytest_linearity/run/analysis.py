@@ -162,7 +162,8 @@ class Analysis:
             )
             measured = measure_with(
                 setup,
-                absolute_radii(config.radii, config.radius_unit, self.directions.norm),
+                self._absolute(config.tested_radii),
+                radii_by_kind={k: self._absolute(r) for k, r in config.radii_by_kind.items()},
                 limits=limits_of(config),
                 rounds=config.sampling.rounds(self.directions.kinds),
                 enough=self._settled,
@@ -172,7 +173,10 @@ class Analysis:
             )
         if self._journal is not None:
             self._journal.add_up(current())
-        return measured.in_order(rows).in_unit(config.radii)
+        return measured.in_order(rows).in_unit(config.tested_radii)
+
+    def _absolute(self, radii: Sequence[float]) -> list[float]:
+        return absolute_radii(radii, self.config.radius_unit, self.directions.norm)
 
     def _settled(self, measured: Measurement) -> bool:
         """Whether more directions would not change the verdict on any radius."""

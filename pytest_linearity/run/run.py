@@ -70,7 +70,7 @@ class Run:
         """Whether a test is going to ask for it; if not, it is not measured along with others."""
         self._stores = stores
         self._group = group
-        self._more_radii: set[float] = set()
+        self._more_radii: dict[str, set[float]] = {}
         self._analysis: Analysis | None = None
         self._findings: Findings | None = None
         self._failure: BaseException | None = None
@@ -147,23 +147,38 @@ class Run:
             return None
         return one_line(failed_before(self._failure), most=None)
 
-    def require_radii(self, radii: Iterable[float]) -> None:
+    def require_radii(self, radii: Iterable[float] | Mapping[str, Iterable[float]]) -> None:
         """Measure at these radii, too; the gate and its report are about those of the config.
+
+        Args:
+            radii: Those of each kind of directions; or some of which one that is measured along
+                any kind is there already.
 
         Raises:
             RuntimeError: If measuring has begun.
         """
-        missing = {*radii} - {*self.measuring.radii}
-        if missing and (self.measured or self._analysis is not None):
+        measuring = self.measuring.radii_by_kind
+        if not isinstance(radii, Mapping):
+            missing = {*radii} - {*self.measuring.tested_radii}
+            radii = dict.fromkeys(measuring, missing)
+        more = {kind: {*radii[kind]} - {*measured} for kind, measured in measuring.items()}
+        if any(more.values()) and (self.measured or self._analysis is not None):
+            missing = set().union(*more.values())
             raise RuntimeError(f"{self.name}: measuring has begun, without radii {sorted(missing)}")
-        self._more_radii |= missing
+        for kind, missing in more.items():
+            self._more_radii.setdefault(kind, set()).update(missing)
 
     @property
     def measuring(self) -> Config:
         """The config with all radii that are measured."""
-        if not self._more_radii:
+        if not any(self._more_radii.values()):
             return self.config
-        return replace(self.config, radii=tuple(sorted({*self.config.radii, *self._more_radii})))
+        radii = {
+            kind: tuple(sorted({*own, *self._more_radii[kind]}))
+            for kind, own in self.config.radii_by_kind.items()
+        }
+        same = len({*radii.values()}) == 1
+        return replace(self.config, radii=next(iter(radii.values())) if same else radii)
 
     @property
     def analysis(self) -> Analysis:
@@ -363,4 +378,4 @@ def make_runs(
 
 
 def _limits(config: Config) -> tuple[object, ...]:
-    return config.relerr_threshold, config.cos_threshold, config.metric_limits
+    return config.relerr_threshold, config.cos_threshold, config.metric_limits, config.limits

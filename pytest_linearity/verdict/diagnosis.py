@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from pytest_linearity.numerics.directions.kinds import rows_by_kind
 from pytest_linearity.numerics.metrics.spread import mean_std
 from pytest_linearity.verdict.diagnosis_figures import (
     CurvatureFigures,
@@ -18,10 +19,11 @@ from pytest_linearity.verdict.diagnosis_figures import (
     ProfileFigures,
     RefinedFigures,
 )
+from pytest_linearity.verdict.limits import limits_of
 
 if TYPE_CHECKING:
     from pytest_linearity.config.config import Config
-    from pytest_linearity.numerics.measurement.measurement import Measurement
+    from pytest_linearity.numerics.measurement.measurement import Measurement, Refinement
 
 
 def diagnosis(measured: Measurement, config: Config) -> dict[str, Any]:
@@ -34,26 +36,43 @@ def diagnosis(measured: Measurement, config: Config) -> dict[str, Any]:
     curvature = config.second_order and measured.curvature_ratio is not None
     return {
         "second_order": _second_order(measured, config) if curvature else None,
-        "layers": _layers(measured, config.radii) if config.layer_profile else None,
-        "refined": _refined(measured) if config.refine else None,
+        "layers": _layers(measured, config.tested_radii) if config.layer_profile else None,
+        "refined": _refined(measured.refinement) if config.refine else None,
+        "refined_by_kind": {
+            kind: refined
+            for kind, facts in measured.by_kind.items()
+            if config.refine and (refined := _refined(facts.refinement)) is not None
+        },
     }
 
 
 def _second_order(measured: Measurement, config: Config) -> CurvatureFigures:
-    kappa, limit = measured.curvature_ratio, config.relerr_threshold
+    """κ over all directions, and of each of several kinds."""
+    limits, kappa = limits_of(config), measured.curvature_ratio
     assert kappa is not None
+    rows = rows_by_kind(measured.kinds, len(kappa))
+    # One limit per direction; none where kinds differ in it, which then predict for themselves.
+    limit = torch.full((len(kappa), 1), torch.nan, dtype=torch.float64)
+    for kind, k in rows.items():
+        of_kind = limits.of_kind(kind).relative_error
+        limit[k] = torch.nan if of_kind is None else of_kind
     mean, std = mean_std(kappa)
+    shared = limits.relative_error
     return CurvatureFigures(
         mean_curvature_ratio=mean,
         std_curvature_ratio=std,
-        predicted_crossing_radius=2 * limit / mean if mean else None,
+        predicted_crossing_radius=2 * shared / mean if mean and shared is not None else None,
         curvature_ratio=matrix(kappa),
         crossing_radius=matrix(2 * limit / kappa),
         predicted={
-            str(radius): _prediction(
-                radius, kappa, measured.relative_error[measured.radii.index(radius)]
-            )
-            for radius in config.radii
+            str(radius): _prediction(radius, kappa[k], error[k])
+            for radius in config.tested_radii
+            for error in [measured.relative_error[measured.radii.index(radius)]]
+            for k in [[row for of_kind in measured.rows_at(radius).values() for row in of_kind]]
+        },
+        by_kind={
+            kind: _second_order(measured.of_kind(kind), config.of_kind(kind))
+            for kind in measured.by_kind
         },
     )
 
@@ -70,24 +89,35 @@ def _prediction(radius: float, kappa: Tensor, error: Tensor) -> Prediction:
 
 
 def _layers(measured: Measurement, radii: Sequence[float]) -> ProfileFigures | None:
-    profile = measured.layers
-    if profile is None:
+    if measured.layers is None:
         return None
-    places = {str(radius): measured.radii.index(radius) for radius in radii}
+    kinds = {kind: measured.of_kind(kind) for kind in measured.by_kind}
     return ProfileFigures(
-        names=profile.names,
-        radii={
-            radius: LayerMeans(
-                [mean_std(block)[0] for block in profile.relative_error[place]],
-                [mean_std(block)[0] for block in profile.cosine_similarity[place]],
-            )
-            for radius, place in places.items()
+        names=measured.layers.names,
+        radii=_profile(measured, radii),
+        by_kind={
+            kind: _profile(of_kind, [r for r in radii if r in of_kind.radii])
+            for kind, of_kind in kinds.items()
         },
     )
 
 
-def _refined(measured: Measurement) -> RefinedFigures | None:
-    crossing = measured.refinement
+def _profile(measured: Measurement, radii: Sequence[float]) -> dict[str, LayerMeans]:
+    """The means after every block, over the directions that were measured at each radius."""
+    profile = measured.layers
+    assert profile is not None
+    means = {}
+    for radius in radii:
+        place = measured.radii.index(radius)
+        rows = [row for k in measured.rows_at(radius).values() for row in k]
+        means[str(radius)] = LayerMeans(
+            [mean_std(block[rows])[0] for block in profile.relative_error[place]],
+            [mean_std(block[rows])[0] for block in profile.cosine_similarity[place]],
+        )
+    return means
+
+
+def _refined(crossing: Refinement | None) -> RefinedFigures | None:
     if crossing is None:
         return None
     return RefinedFigures(crossing.low, crossing.high, crossing.evaluated)

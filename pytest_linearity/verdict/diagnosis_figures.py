@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pytest_linearity.verdict.decode import Spelled, decode_value, encode
@@ -42,6 +42,8 @@ class CurvatureFigures:
     """The predicted crossing of every pair."""
     predicted: Mapping[Spelled, Prediction]
     """By radius (spelled as in ``metrics``): predicted beside measured."""
+    by_kind: Mapping[str, CurvatureFigures] = field(default_factory=dict)
+    """The same of each kind of directions, where there are several."""
 
 
 @dataclass(frozen=True)
@@ -62,10 +64,13 @@ class ProfileFigures:
     """The blocks, in running order."""
     radii: Mapping[Spelled, LayerMeans]
     """By radius (spelled as in ``metrics``) the means after every block."""
+    by_kind: Mapping[str, Mapping[Spelled, LayerMeans]] = field(default_factory=dict)
+    """The same of each kind of directions, where there are several."""
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object: ``names``, and beside them a key for every radius."""
-        return {"names": list(self.names), **encode(self.radii)}
+        by_kind = {"by_kind": encode(self.by_kind)} if self.by_kind else {}
+        return {"names": list(self.names), **encode(self.radii), **by_kind}
 
     @classmethod
     def from_dict(cls, values: Any) -> ProfileFigures:
@@ -76,15 +81,24 @@ class ProfileFigures:
         """
         further = dict(values) if isinstance(values, Mapping) else {}
         names = decode_value(tuple[str, ...], further.pop("names", None), "layers.names")
-        radii = decode_value(Mapping[Spelled, LayerMeans], further, "layers")
-        for radius, means in radii.items():
-            for key, row in vars(means).items():
-                if len(row) != len(names):
-                    raise ValueError(
-                        f"layers.{radius}.{key} is not a list of {len(names)} numbers, "
-                        "one per block"
-                    )
-        return cls(names, radii)
+        kinds = decode_value(Mapping[str, Any], further.pop("by_kind", {}), "layers.by_kind")
+        radii = _profile(further, "layers", names)
+        by_kind = {
+            kind: _profile(of, f"layers.by_kind.{kind}", names) for kind, of in kinds.items()
+        }
+        return cls(names, radii, by_kind)
+
+
+def _profile(values: Any, where: str, names: tuple[str, ...]) -> Mapping[str, LayerMeans]:
+    profile: Mapping[str, LayerMeans]
+    profile = decode_value(Mapping[Spelled, LayerMeans], values, where)
+    for radius, means in profile.items():
+        for key, row in vars(means).items():
+            if len(row) != len(names):
+                raise ValueError(
+                    f"{where}.{radius}.{key} is not a list of {len(names)} numbers, one per block"
+                )
+    return profile
 
 
 @dataclass(frozen=True)

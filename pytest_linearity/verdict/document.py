@@ -8,7 +8,7 @@ objects of their own; here all metrics are alike.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -81,6 +81,11 @@ class SampleFigures:
 
     figures: Mapping[str, MetricFigures]
     """Every metric by name, relative error and cosine similarity first."""
+    noise_floor: float | None = None
+    """Relative error that rounding alone causes in this sample; ``None`` where not known."""
+    routing_flips: int | None = None
+    """Routing decisions of mixture-of-experts layers that differ between θ* and θ* + rδ, summed
+    over all pairs of the sample; ``None`` for a model without routers."""
     complies: bool
     """Whether all means are within their limits."""
     reason: str | None = None
@@ -128,12 +133,17 @@ class SampleFigures:
         """The JSON object, in which relative error and cosine similarity are spelled out."""
         return {
             **self._means(),
+            "noise_floor": self.noise_floor,
             "complies": self.complies,
             "reason": self.reason,
             **self._intervals(),
             "inconclusive": self.inconclusive,
+            **self._flips(),
             **self._further(),
         }
+
+    def _flips(self) -> dict[str, Any]:
+        return {} if self.routing_flips is None else {"routing_flips": self.routing_flips}
 
     def _means(self) -> dict[str, Any]:
         return {
@@ -153,6 +163,9 @@ class SampleFigures:
 class RadiusFigures(SampleFigures):
     """What was found at one radius, over all directions and for each kind of them.
 
+    Where there are several kinds, figures of all of them together say little: a radius complies
+    when every kind in `by_kind` does.
+
     `figures` holds every metric; `mean_relative_error`, `std_relative_error`,
     `interval_relative_error` and the same of `cosine_similarity` are short for those that always
     are there. A figure that is not defined (a pair whose true change is zero, a value that is not
@@ -162,15 +175,12 @@ class RadiusFigures(SampleFigures):
     radius: float
     """The radius r, in the unit of the config: the Euclidean norm of the step, or that over the
     norm of the parameters in scope."""
-    noise_floor: float | None
+    noise_floor: float | None = field()
     """Relative error that rounding alone causes at this radius."""
     precision: str
     """Arithmetic of the forwards at this radius: ``float32`` or ``float64``."""
-    routing_flips: int | None = None
-    """Routing decisions of mixture-of-experts layers that differ between θ* and θ* + rδ, summed
-    over all pairs; ``None`` for a model without routers."""
     by_kind: Mapping[str, SampleFigures] = field(default_factory=dict)
-    """Each kind of directions by itself, where there are several."""
+    """Each kind of directions that has this radius by itself, where there are several."""
     radius_absolute: float | None = None
     """The Euclidean norm of the step; ``None`` where the parameters' norm is not known."""
     radius_relative: float | None = None
@@ -191,7 +201,7 @@ class RadiusFigures(SampleFigures):
             "reason": self.reason,
             **self._intervals(),
             "inconclusive": self.inconclusive,
-            **({} if self.routing_flips is None else {"routing_flips": self.routing_flips}),
+            **self._flips(),
             **self._further(),
             **({"by_kind": by_kind} if by_kind else {}),
             **{key: radius for key, radius in units.items() if radius is not None},
@@ -199,7 +209,11 @@ class RadiusFigures(SampleFigures):
 
     @classmethod
     def from_dict(
-        cls, radius: float, values: Any, limits: Mapping[str, float | None]
+        cls,
+        radius: float,
+        values: Any,
+        limits: Mapping[str, float | None],
+        limits_by_kind: Mapping[str, Mapping[str, float | None]] | None = None,
     ) -> RadiusFigures:
         """The exact inverse of `to_dict`; keys that are not known are left out.
 
@@ -207,15 +221,22 @@ class RadiusFigures(SampleFigures):
             radius: The radius.
             values: The JSON object.
             limits: Of relative error and cosine similarity, by name.
+            limits_by_kind: Those of kinds of directions that have others.
 
         Raises:
             ValueError: If a figure is missing or of another type than it must be.
         """
         name = f"metrics.{radius}"
         figures = _figures(values, name, limits)
+        own = limits_by_kind or {}
         kinds = decode_value(Mapping[str, Any], values.get("by_kind", {}), f"{name}.by_kind")
         by_kind = {
-            kind: decode(SampleFigures, sample, where, figures=_figures(sample, where, limits))
+            kind: decode(
+                SampleFigures,
+                {"noise_floor": values.get("noise_floor"), **sample},
+                where,
+                figures=_figures(sample, where, own.get(kind, limits)),
+            )
             for kind, sample in kinds.items()
             for where in [f"{name}.by_kind.{kind}"]
         }
@@ -288,7 +309,8 @@ class Report:
     radii: tuple[RadiusFigures, ...]
     """The figures, one entry per radius, in ascending order of radius."""
     linearity_radius: float | None
-    """The largest tested radius that complies; ``None`` when none does."""
+    """The largest tested radius that complies, of several kinds of directions that of the worst;
+    ``None`` when none does."""
     passed: bool
     """Whether the gate passes."""
     probes: Mapping[str, Any] = field(default_factory=dict)
@@ -307,11 +329,17 @@ class Report:
     layers: ProfileFigures | None = None
     """The hidden states after every block; ``None`` if they were not asked for."""
     refined: RefinedFigures | None = None
-    """The crossing between two radii; ``None`` if it was not asked for, or there is none."""
+    """The crossing between two radii, of several kinds of directions the smallest; ``None`` if it
+    was not asked for, or there is none."""
+    refined_by_kind: Mapping[str, RefinedFigures] = field(default_factory=dict)
+    """The crossing of each of several kinds that has one."""
 
     @property
     def limits(self) -> Mapping[str, float]:
-        """What the mean of each metric that gates was held against, by name of the metric."""
+        """What the mean of each metric that gates was held against, by name of the metric.
+
+        Where kinds of directions have limits of their own, those are left out; see `of_kind`.
+        """
         figures = self.radii[0].figures
         return {name: metric.limit for name, metric in figures.items() if metric.limit is not None}
 
@@ -333,7 +361,9 @@ class Report:
             "second_order": self.second_order,
             "layers": self.layers and self.layers.to_dict(),
             "refined": self.refined,
+            "refined_by_kind": self.refined_by_kind,
         }
+        by_kind = linearity_radii(self.radii)
         return {
             "schema_version": SCHEMA_VERSION,
             "config": dict(self.config),
@@ -342,10 +372,11 @@ class Report:
             "scope": dict(self.scope),
             "metrics": {str(figures.radius): figures.to_dict() for figures in self.radii},
             "linearity_radius": self.linearity_radius,
+            **({"linearity_radius_by_kind": by_kind} if by_kind else {}),
             "passed": self.passed,
             "pairs": dict(self.pairs),
             "environment": dict(self.environment),
-            **{name: encode(part) for name, part in further.items() if part is not None},
+            **{name: _without_empty(encode(part)) for name, part in further.items() if part},
         }
 
     @classmethod
@@ -359,19 +390,55 @@ class Report:
         if "layers" in document:
             layers["layers"] = ProfileFigures.from_dict(document["layers"])
         report = decode(cls, document, radii=(), **layers)
-        limits = {
-            name: decode_value(float, report.config.get(key), f"config.{key}")
-            for name, key in LIMIT_KEYS.items()
-        }
-        return replace(report, radii=_radii(document.get("metrics"), limits))
+        return replace(report, radii=_radii(document.get("metrics"), _limits(report.config)))
 
 
-def _radii(metrics: Any, limits: Mapping[str, float]) -> tuple[RadiusFigures, ...]:
+def linearity_radii(radii: Sequence[RadiusFigures]) -> dict[str, float | None]:
+    """The largest tested radius at which each of several kinds complies; empty for one kind."""
+    kinds = dict.fromkeys(kind for figures in radii for kind in figures.by_kind)
+    return {
+        kind: max(
+            (f.radius for f in radii if kind in f.by_kind and f.by_kind[kind].complies),
+            default=None,
+        )
+        for kind in kinds
+    }
+
+
+def _without_empty(part: Any) -> Any:
+    """Part of a report that has no `by_kind` where there is one kind."""
+    if not isinstance(part, dict):
+        return part
+    kept = {key: value for key, value in part.items() if key != "by_kind" or value}
+    return {key: _without_empty(value) for key, value in kept.items()}
+
+
+def _limits(config: Mapping[str, Any]) -> dict[str, dict[str, float | None]]:
+    """The limits of relative error and cosine similarity by kind of directions.
+
+    Under an empty name are those of all kinds; None for one that each kind has for itself.
+    """
+    shared: dict[str, float | None] = {}
+    own: dict[str, dict[str, float]] = {}
+    for name, key in LIMIT_KEYS.items():
+        limit, where = config.get(key), f"config.{key}"
+        if isinstance(limit, Mapping):
+            shared[name] = None
+            for kind, of_kind in decode_value(Mapping[str, float], limit, where).items():
+                own.setdefault(kind, {})[name] = of_kind
+        else:
+            shared[name] = decode_value(float, limit, where)
+    return {"": shared, **{kind: {**shared, **limits} for kind, limits in own.items()}}
+
+
+def _radii(
+    metrics: Any, limits: Mapping[str, Mapping[str, float | None]]
+) -> tuple[RadiusFigures, ...]:
     if not isinstance(metrics, Mapping) or not metrics:
         raise ValueError("metrics holds no radius")
     entries = [(number(radius, "metrics"), figures) for radius, figures in metrics.items()]
     radii = tuple(
-        RadiusFigures.from_dict(radius, figures, limits)
+        RadiusFigures.from_dict(radius, figures, limits[""], limits)
         for radius, figures in sorted(entries, key=lambda entry: entry[0])
     )
     for figures in radii:

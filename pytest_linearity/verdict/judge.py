@@ -11,8 +11,15 @@ from pytest_linearity.numerics.measurement.radius_unit import absolute_radius, r
 from pytest_linearity.numerics.metrics.registry import ALWAYS
 from pytest_linearity.verdict.diagnosis import diagnosis, matrix
 from pytest_linearity.verdict.diagnosis_figures import Matrix
-from pytest_linearity.verdict.document import RadiusFigures, Report, SamplingFigures
+from pytest_linearity.verdict.document import (
+    RadiusFigures,
+    Report,
+    SamplingFigures,
+    linearity_radii,
+)
+from pytest_linearity.verdict.kinds import radii_of_kind
 from pytest_linearity.verdict.limits import certainty_of, limits_of
+from pytest_linearity.verdict.passing import linearity_radius, passes
 from pytest_linearity.verdict.radius import judge_radii
 
 if TYPE_CHECKING:
@@ -28,9 +35,10 @@ def judge(findings: Findings, config: Config) -> Report:
         findings: What was found.
         config: Sets limits, and radii that are all among the measured ones.
     """
-    measured, metrics = findings.measurement, config.chosen_metrics
+    measured, metrics = at_own_radii(findings.measurement, config), config.chosen_metrics
     norm, unit = findings.scope.get("norm"), config.radius_unit
-    radii = judge_radii(measured, config.radii, limits_of(config), metrics, certainty_of(config))
+    tested, certainty = config.tested_radii, certainty_of(config)
+    radii = judge_radii(measured, tested, limits_of(config), metrics, certainty)
     if norm is not None:
         radii = tuple(
             replace(
@@ -44,37 +52,35 @@ def judge(findings: Findings, config: Config) -> Report:
         config=config.to_dict(),
         checkpoint=findings.checkpoint,
         radii=radii,
-        linearity_radius=linearity_radius(radii),
-        passed=passes(radii, config.min_linearity_radius),
+        linearity_radius=_smallest(radii),
+        passed=_passes(radii, config),
         probes=findings.probes,
         scope=findings.scope,
         environment=findings.environment,
-        pairs=_pairs(measured, config.radii, [metric.name for metric in metrics]),
+        pairs=_pairs(measured, tested, [metric.name for metric in metrics]),
         sampling=_sampling(measured, radii, config),
         **diagnosis(measured, config),
     )
 
 
-def linearity_radius(radii: Sequence[RadiusFigures]) -> float | None:
-    """The largest tested radius that complies; ``None`` when none does."""
-    return max((figures.radius for figures in radii if figures.complies), default=None)
+def at_own_radii(measured: Measurement, config: Config) -> Measurement:
+    """A measurement without what was measured along a kind of directions at radii of others."""
+    radii = config.radii_by_kind
+    by_kind = {kind: facts.at(radii[kind]) for kind, facts in measured.by_kind.items()}
+    return replace(measured, by_kind=by_kind)
 
 
-def passes(radii: Sequence[RadiusFigures], min_linearity_radius: float | None) -> bool:
-    """Whether every radius that must comply does.
+def _smallest(radii: Sequence[RadiusFigures]) -> float | None:
+    """The linearity radius: of several kinds of directions that of the worst."""
+    reached = linearity_radii(radii).values() or [linearity_radius(radii)]
+    return None if None in reached else min(filter(None, reached))
 
-    Without `min_linearity_radius` every radius must; with it, those up to it, and the linearity
-    radius must reach it.
-    """
-    if min_linearity_radius is None:
-        return all(figures.complies for figures in radii)
-    reached = linearity_radius(radii)
-    required = [figures for figures in radii if figures.radius <= min_linearity_radius]
-    return (
-        reached is not None
-        and reached >= min_linearity_radius
-        and all(figures.complies for figures in required)
-    )
+
+def _passes(radii: Sequence[RadiusFigures], config: Config) -> bool:
+    kinds = config.directions
+    if len(kinds) == 1:
+        return passes(radii, config.least_radius(kinds[0]))
+    return all(passes(radii_of_kind(radii, kind), config.least_radius(kind)) for kind in kinds)
 
 
 def _sampling(
@@ -95,9 +101,15 @@ def _sampling(
 def _pairs(
     measured: Measurement, radii: Sequence[float], metrics: Sequence[str]
 ) -> dict[str, dict[str, Matrix]]:
-    """The figures of every pair, by radius as the report spells it and by metric."""
-    places = {str(radius): measured.radii.index(radius) for radius in radii}
-    return {
-        spelled: {name: matrix(measured.figures[name][place]) for name in (*ALWAYS, *metrics)}
-        for spelled, place in places.items()
-    }
+    """The figures of every pair, by radius as the report spells it and by metric.
+
+    At each radius they are those of the kinds of directions that have it.
+    """
+    pairs = {}
+    for radius in radii:
+        place = measured.radii.index(radius)
+        rows = [row for k in measured.rows_at(radius).values() for row in k]
+        pairs[str(radius)] = {
+            name: matrix(measured.figures[name][place][rows]) for name in (*ALWAYS, *metrics)
+        }
+    return pairs

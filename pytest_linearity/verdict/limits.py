@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from pytest_linearity.numerics.measurement.limits import Limits
@@ -12,10 +13,28 @@ if TYPE_CHECKING:
 
 
 def limits_of(config: Config) -> Limits:
-    """The limits that a config sets."""
-    return Limits(config.relerr_threshold, config.cos_threshold, config.metric_limits)
+    """The limits that a config sets, of all kinds of directions and of each."""
+    by_kind = {kind: _of_all(config.of_kind(kind)) for kind in config.directions}
+    shared = _of_all(config)
+    differ = any(limits != shared for limits in by_kind.values())
+    return Limits(*_values(shared), by_kind=by_kind if differ else {})
 
 
 def certainty_of(config: Config) -> Certainty:
     """How sure a config wants the verdict to be."""
     return Certainty(config.confidence, config.sampling.level, config.verdict == "confident")
+
+
+def _values(limits: Limits) -> tuple[float | None, float | None, Mapping[str, float]]:
+    return limits.relative_error, limits.cosine_similarity, limits.metrics
+
+
+def _of_all(config: Config) -> Limits:
+    """Those that hold for all kinds alike; None where each kind has its own."""
+    return Limits(
+        _shared(config.relerr_threshold), _shared(config.cos_threshold), config.metric_limits
+    )
+
+
+def _shared(limit: float | Mapping[str, float]) -> float | None:
+    return None if isinstance(limit, Mapping) else limit

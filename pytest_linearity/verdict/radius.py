@@ -49,18 +49,48 @@ def judge_radii(
     return tuple(
         judge_radius(
             radius,
-            measured.values(i, metrics),
+            [entry.at(every) if len(every) < len(entry.values) else entry for entry in metrics_at],
             limits,
             noise_floor=measured.noise_floor[i],
             precision=measured.precision[i],
             routing_flips=None if flips is None else flips[i],
             still=any(measured.still[i : i + 1]),
-            kinds=measured.kinds,
+            kinds=[kind for kind, k in rows.items() for _ in k] if measured.kinds else (),
+            samples=_samples(measured, radius),
             certainty=certainty,
         )
         for radius in radii
         for i in [measured.radii.index(radius)]
+        for rows in [measured.rows_at(radius)]
+        for every in [[row for k in rows.values() for row in k]]
+        for metrics_at in [measured.values(i, metrics)]
     )
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What holds of the directions of one kind at one radius, beside their figures."""
+
+    noise_floor: float | None = None
+    """Relative error that rounding alone causes along them."""
+    routing_flips: int | None = None
+    """Changed routing decisions, for a mixture of experts."""
+    still: bool = False
+    """Whether no logit moves along any of them."""
+
+
+def _samples(measured: Measurement, radius: float) -> dict[str, Sample]:
+    """Those of several kinds that were measured at a radius."""
+    samples = {}
+    for kind, facts in measured.by_kind.items():
+        if radius in facts.radii:
+            place, flips = facts.radii.index(radius), facts.routing_flips
+            samples[kind] = Sample(
+                facts.noise_floor[place],
+                None if flips is None else flips[place],
+                facts.still[place],
+            )
+    return samples
 
 
 def judge_radius(
@@ -73,12 +103,13 @@ def judge_radius(
     routing_flips: int | None = None,
     still: bool = False,
     kinds: Sequence[str] = (),
+    samples: Mapping[str, Sample] | None = None,
     certainty: Certainty | None = None,
 ) -> RadiusFigures:
     """Reduce the pairs of one radius and hold the means against the limits.
 
-    Of several kinds of directions every one must keep the limits by itself; so does the mean over
-    all of them, then. Each is a sample of its own, with intervals of its own.
+    Of several kinds of directions each is a sample of its own, with intervals of its own, and every
+    one must keep its limits: figures of all of them together are given, and decide nothing.
 
     Args:
         radius: The radius.
@@ -89,22 +120,28 @@ def judge_radius(
         routing_flips: Changed routing decisions, for a mixture of experts.
         still: Whether no logit moves at all: then the figures say nothing, and the radius fails.
         kinds: The kind of each direction; empty where they are all of one.
+        samples: What holds of each kind by itself, where there are several; also where only one of
+            them has this radius.
         certainty: How sure the verdict is to be; None where the means alone are looked at.
     """
     rows = rows_by_kind(kinds, len(metrics[0].values))
+    several = len(rows) > 1 or bool(samples)
+    everywhere = Sample(noise_floor, routing_flips, still)
     by_kind = {
-        kind: _judge_sample([entry.at(k) for entry in metrics], limits, certainty, Rounding())
+        kind: _judge_sample(
+            [entry.at(k) for entry in metrics],
+            limits.of_kind(kind),
+            certainty,
+            (samples or {}).get(kind, everywhere if len(rows) == 1 else Sample(noise_floor)),
+            precision,
+        )
         for kind, k in rows.items()
-        if len(rows) > 1
+        if several
     }
-    rounding = Rounding(noise_floor, precision)
-    whole = _judge_sample(metrics, limits, None if by_kind else certainty, rounding)
+    whole = _judge_sample(metrics, limits, None if by_kind else certainty, everywhere, precision)
     reason, inconclusive = whole.reason, whole.inconclusive
-    if by_kind and not rounding.breaks(whole.mean_relative_error, limits):
-        reason = _why_kinds(by_kind, certainty) or whole.reason
-        inconclusive = _in_doubt(by_kind)
-    if still and whole.mean_relative_error == 0:  # else a derivative says that they should
-        reason, inconclusive = _STILL, False
+    if by_kind and whole.reason != _STILL:
+        reason, inconclusive = _why_kinds(by_kind, certainty), _in_doubt(by_kind)
     return RadiusFigures(
         radius=radius,
         figures=whole.figures,
@@ -129,11 +166,12 @@ class Rounding:
 
     def breaks(self, error: float | None, limits: Limits) -> str | None:
         """That rounding alone breaks the limit of a mean that is defined, where it does."""
-        if self.floor is None or error is None or self.floor <= limits.relative_error:
+        limit = limits.relative_error
+        if self.floor is None or error is None or limit is None or self.floor <= limit:
             return None
         return (
             f"rounding alone causes a relative error of {self.floor:.2g} in {self.precision}, "
-            f"above the limit {limits.relative_error:.2f}"
+            f"above the limit {limit:.2f}"
         )
 
     def share(self, error: float | None) -> str:
@@ -147,9 +185,11 @@ def _judge_sample(
     metrics: Sequence[MetricValues],
     limits: Limits,
     certainty: Certainty | None,
-    rounding: Rounding,
+    sample: Sample,
+    precision: str,
 ) -> SampleFigures:
     """Reduce the pairs of one sample of directions and hold every mean against its limit."""
+    rounding = Rounding(sample.noise_floor, precision)
     judged = {m.metric.name: judge_metric(m, limits.of(m.metric), certainty) for m in metrics}
     figures = {name: reduced for name, (reduced, _) in judged.items()}
     standings = {name: stands for name, (_, stands) in judged.items()}
@@ -164,12 +204,16 @@ def _judge_sample(
     said = reasons(list(standings.values()), certainty)
     always = ", ".join(filter(None, said[: len(ALWAYS)]))
     reason = ", ".join(filter(None, [always and always + share, *said[len(ALWAYS) :]])) or None
+    doubt = any(stands.doubt for stands in standings.values())
+    if sample.still and error == 0:  # else a derivative says that they should
+        reason, doubt = _STILL, False
     return SampleFigures(
         figures=figures,
+        noise_floor=sample.noise_floor,
+        routing_flips=sample.routing_flips,
         complies=reason is None,
         reason=reason,
-        inconclusive=not surely_broken(standings.values())
-        and any(stands.doubt for stands in standings.values()),
+        inconclusive=doubt and not surely_broken(standings.values()),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from functools import partial
 from math import isfinite
@@ -65,12 +66,13 @@ class Given(Kind):
         """
         self._vector = vector
         self._shapes = shapes
-        norm = total(_norm(kind, vector, name, shape) for name, shape in shapes.items())
+        norms = {name: _norm(kind, vector, name, shape) for name, shape in shapes.items()}
+        norm = total(norms.values())
         if not norm:
             raise ConfigError(f"directions: {kind}: {vector.zero}")
         self._scale = -1.0 / norm if reverse else 1.0 / norm
         self.label = f"reversed {vector.label}" if reverse else vector.label
-        self.facts = {"norm": norm, **vector.facts(shapes)}
+        self.facts = {"norm": norm, "vector": _digest(norms), **vector.facts(shapes)}
 
     def part(self, k: int, name: str) -> Part:
         """The direction's part of one parameter."""
@@ -90,6 +92,15 @@ class _GivenPart(Part):
     def _copy(self, target: Tensor, start: int, generator: object) -> None:
         rows = self._vector.rows(self._name, start, start + len(target))
         target.copy_(rows.double() * self._scale)
+
+
+def _digest(norms: Mapping[str, float]) -> str:
+    """Stands for a vector, so that those of two runs are told apart.
+
+    It is made of the norm of every tensor to five digits, which rounding elsewhere leaves alone.
+    """
+    spelled = [(name, f"{norm:.4e}") for name, norm in sorted(norms.items())]
+    return hashlib.sha256(repr(spelled).encode()).hexdigest()
 
 
 def _norm(kind: str, vector: Vector, name: str, shape: tuple[int, ...]) -> float:

@@ -114,16 +114,29 @@ class PairStore:
         """Take in how many discrete choices of an evaluation that was added differ."""
         self._figures[PairKey.of(evaluation)].flips = count
 
+    def directions_at(self, radius: float) -> list[int]:
+        """The directions that were measured at one radius, ascending."""
+        return [k for k in self.directions if PairKey(0, k, radius) in self._figures]
+
     def change(self, radius: float) -> Tensor:
-        """‖Δ_true‖ at one radius, float64 Tensor [directions, prompts]."""
+        """‖Δ_true‖ at one radius, float64 Tensor [`directions_at`, prompts]."""
         return self._stacked(radius, lambda figures: figures.change)
 
-    def is_still(self, radius: float) -> bool:
-        """Whether no logit of any prompt moves at one radius, along any direction."""
-        return not self.change(radius).any()
+    def is_still(self, radius: float, rows: Sequence[int] | None = None) -> bool:
+        """Whether no logit of any prompt moves at one radius, along any direction.
+
+        Args:
+            radius: The radius.
+            rows: Which of `directions_at` count; None for all.
+        """
+        change = self.change(radius)
+        return not (change if rows is None else change[list(rows)]).any()
 
     def values(self, radius: float) -> list[MetricValues]:
-        """The figures of every metric at one radius; relative error and cosine similarity first."""
+        """The figures of every metric at one radius, of the directions that were measured there.
+
+        Relative error and cosine similarity come first.
+        """
         return [self._values(metric, radius) for metric in (*ALWAYS.values(), *self._further)]
 
     def _values(self, metric: Metric, radius: float) -> MetricValues:
@@ -135,9 +148,11 @@ class PairStore:
             next((f.failures[name] for f in everywhere if name in f.failures), None),
         )
 
-    def flips(self, radius: float) -> int:
-        """How many discrete choices changed at one radius, over all pairs."""
-        return sum(figures.flips for row in self._at(radius) for figures in row)
+    def flips(self, radius: float, rows: Sequence[int] | None = None) -> int:
+        """How many discrete choices changed at one radius, over all pairs; see `is_still`."""
+        at = self._at(radius)
+        chosen = at if rows is None else [at[row] for row in rows]
+        return sum(figures.flips for row in chosen for figures in row)
 
     def curvature_ratio(self) -> Tensor:
         """κ of all pairs, float64 Tensor [directions, prompts]."""
@@ -156,7 +171,7 @@ class PairStore:
         """By direction and batch."""
         return [
             [self._figures[PairKey(b, k, radius)] for b in range(self._batches)]
-            for k in self.directions
+            for k in self.directions_at(radius)
         ]
 
     def _stacked(self, radius: float, figure: Callable[[_Figures], Tensor]) -> Tensor:

@@ -157,7 +157,7 @@ class LayerFigures:
         self._values[key] = torch.stack(figures, dim=1)
 
     def profile(self, radii: Sequence[float], directions: Sequence[int]) -> LayerProfile:
-        """All figures, for radii and directions that have been measured."""
+        """All figures; ``nan`` for directions that were not measured at a radius."""
         stacked = torch.stack([self._at(radius, directions) for radius in radii], dim=1)
         return LayerProfile(self.taps.names, stacked[0], stacked[1])
 
@@ -187,10 +187,15 @@ class LayerFigures:
 
     def _at(self, radius: float, directions: Sequence[int]) -> Tensor:
         """Both figures at one radius, Tensor [2, blocks, directions, prompts]."""
+        blank = {key.batch: torch.full_like(v, torch.nan) for key, v in self._values.items()}
         return torch.stack(
             [
                 torch.cat(
-                    [self._values[PairKey(b, k, radius)] for b in range(self._batches)], dim=-1
+                    [
+                        self._values.get(PairKey(b, k, radius), blank[b])
+                        for b in range(self._batches)
+                    ],
+                    dim=-1,
                 )
                 for k in directions
             ],

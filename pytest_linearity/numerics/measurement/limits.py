@@ -19,12 +19,18 @@ from pytest_linearity.numerics.metrics.values import MetricValues
 class Limits:
     """What a radius must keep to comply."""
 
-    relative_error: float
-    """Largest mean relative error."""
-    cosine_similarity: float
-    """Smallest mean cosine similarity."""
+    relative_error: float | None
+    """Largest mean relative error; None for no limit."""
+    cosine_similarity: float | None
+    """Smallest mean cosine similarity; None for no limit."""
     metrics: Mapping[str, float] = field(default_factory=dict)
     """Limit of the mean of further metrics, by name."""
+    by_kind: Mapping[str, Limits] = field(default_factory=dict)
+    """What directions of each kind must keep instead, where kinds have limits of their own."""
+
+    def of_kind(self, kind: str) -> Limits:
+        """What directions of one kind must keep."""
+        return self.by_kind.get(kind, self)
 
     def of(self, metric: Metric) -> float | None:
         """The limit of the mean of any metric; None where it has none."""
@@ -43,10 +49,15 @@ def kept(metrics: Sequence[MetricValues], limits: Limits, kinds: Sequence[str] =
         limits: The limits.
         kinds: The kind of each direction; empty where they are all of one.
     """
-    if not all(entry.keeps(limits.of(entry.metric)) for entry in metrics):
-        return False
-    rows = rows_by_kind(kinds, len(metrics[0].values)).values()
-    return len(rows) < 2 or all(kept([entry.at(k) for entry in metrics], limits) for k in rows)
+    rows = rows_by_kind(kinds, len(metrics[0].values))
+    if len(rows) == 1:
+        of_kind = limits.of_kind(next(iter(rows)))
+        return all(entry.keeps(of_kind.of(entry.metric)) for entry in metrics)
+    return all(
+        entry.at(k).keeps(limits.of_kind(kind).of(entry.metric))
+        for kind, k in rows.items()
+        for entry in metrics
+    )
 
 
 def undecided(
@@ -61,10 +72,12 @@ def undecided(
         limits: The limits.
         kinds: The kind of each direction; empty where they are all of one.
     """
-    rows = rows_by_kind(kinds, len(metrics[0].values)).values()
-    if len(rows) > 1:
-        return any(undecided([m.at(k) for m in metrics], floor[k], limits) for k in rows)
-    return any(_can_turn(entry, floor.mean(), limits.of(entry.metric)) for entry in metrics)
+    rows = rows_by_kind(kinds, len(metrics[0].values))
+    return any(
+        _can_turn(entry.at(k), floor[k].mean(), limits.of_kind(kind).of(entry.metric))
+        for kind, k in rows.items()
+        for entry in metrics
+    )
 
 
 def _can_turn(entry: MetricValues, floor: Tensor, limit: float | None) -> bool:

@@ -9,7 +9,7 @@ from math import isfinite
 from typing import Any, TypeAlias
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from pytest_linearity.numerics.calibration.calibration import Calibration, calibrate
 from pytest_linearity.numerics.calibration.prefix_check import check_prefix
@@ -18,8 +18,8 @@ from pytest_linearity.numerics.lockstep.logits import Logits, whole
 from pytest_linearity.numerics.measurement.guards import guarded
 from pytest_linearity.numerics.measurement.layers import LayerTaps
 from pytest_linearity.numerics.measurement.limits import Limits
-from pytest_linearity.numerics.measurement.measurement import Measurement
-from pytest_linearity.numerics.measurement.refinement import refine
+from pytest_linearity.numerics.measurement.measurement import KindFacts, Measurement, Refinement
+from pytest_linearity.numerics.measurement.refinement import first_crossing, refine
 from pytest_linearity.numerics.measurement.resume import calibrated, calibration_of
 from pytest_linearity.numerics.measurement.running import RunningMeasurement
 from pytest_linearity.numerics.measurement.schedule import Progress, share_of
@@ -124,6 +124,7 @@ def measure_with(
     setup: Setup,
     radii: Sequence[float],
     *,
+    radii_by_kind: Mapping[str, Sequence[float]] | None = None,
     limits: Limits | None = None,
     second_order: bool = False,
     refined: bool = False,
@@ -131,7 +132,19 @@ def measure_with(
     enough: Enough | None = None,
     progress: Progress | None = None,
 ) -> Measurement:
-    """`measure` by means that the caller chooses; the arguments are the same.
+    """`measure` by means that the caller chooses; the other arguments are the same.
+
+    Args:
+        setup: What is measured, and with what.
+        radii: All radii.
+        radii_by_kind: At which of them directions of each kind are measured, where not all kinds
+            are at all of them. Kinds of other radii take a baseline of their own.
+        limits: As in `measure`.
+        second_order: As in `measure`.
+        refined: As in `measure`.
+        rounds: As in `measure`.
+        enough: As in `measure`.
+        progress: As in `measure`.
 
     Raises:
         MeasurementError: If the model cannot be measured; or out of memory.
@@ -146,21 +159,31 @@ def measure_with(
         torch.Size([1, 2, 2])
     """
     _check(radii)
+    kinds = dict.fromkeys(setup.directions.kinds)
+    tested = {kind: tuple((radii_by_kind or {}).get(kind, radii)) for kind in kinds}
+    refinements: dict[str, Refinement | None] = {}
     refinement = None
     planned = [range(setup.directions.count)] if rounds is None else rounds
     with guarded():
         work = RunningMeasurement(setup, _calibrated(setup, min(radii)))
         with setup.taps.attached() if setup.taps else nullcontext():
             for number, directions in enumerate(planned):
-                if number and enough and enough(_collect(radii, work)):
+                if number and enough and enough(_collect(radii, work, tested)):
                     break
                 part = share_of(progress, number, len(planned))
-                work.measure(directions, radii, second_order=second_order, progress=part)
+                _measure_round(work, directions, tested, second_order=second_order, progress=part)
                 work.settle(limits)
+            tested = {kind: r for kind, r in tested.items() if kind in work.kinds}
             if refined and limits is not None:
-                refinement = refine(work, radii, limits)
+                refinements = refine(work, tested, limits)
+                refinement = first_crossing(work, tested, limits, refinements)
+    measured = _collect(radii, work, tested)
     return replace(
-        _collect(radii, work),
+        measured,
+        by_kind={
+            kind: replace(facts, refinement=refinements.get(kind))
+            for kind, facts in measured.by_kind.items()
+        },
         curvature_ratio=work.figures.curvature_ratio() if second_order else None,
         layers=work.layers.profile(radii, work.figures.directions) if work.layers else None,
         refinement=refinement,
@@ -186,22 +209,46 @@ def _calibrated(setup: Setup, radius: float) -> Calibration:
     return calibration
 
 
-def _collect(radii: Sequence[float], work: RunningMeasurement) -> Measurement:
+def _measure_round(
+    work: RunningMeasurement,
+    directions: Sequence[int],
+    tested: Mapping[str, tuple[float, ...]],
+    *,
+    second_order: bool,
+    progress: Progress | None,
+) -> None:
+    """Measure some directions, those of the same radii together."""
+    kinds = work.setup.directions.kinds
+    groups: dict[tuple[float, ...], list[int]] = {}
+    for k in directions:
+        groups.setdefault(tested[kinds[k]], []).append(k)
+    for place, (radii, ks) in enumerate(groups.items()):
+        part = share_of(progress, place, len(groups))
+        work.measure(ks, radii, second_order=second_order, progress=part)
+
+
+def _collect(
+    radii: Sequence[float], work: RunningMeasurement, tested: Mapping[str, Sequence[float]]
+) -> Measurement:
     figures, dtypes, calibration = work.figures, work.dtypes, work.calibration
-    floors = []
-    for radius in radii:
-        floor = calibration.noise_floor(figures.change(radius), dtypes[radius])
-        defined = floor[floor.isfinite()]
-        mean = float(defined.mean()) if len(defined) else float("nan")
-        floors.append(mean if isfinite(mean) else None)
     over_radii = zip(*(figures.values(radius) for radius in radii), strict=True)
     by_name = {values[0].metric.name: values for values in over_radii}
-    noise = {n: [at.noise for at in v if at.noise is not None] for n, v in by_name.items()}
+    noise = {
+        n: [
+            _of_all(work, r, at.noise)
+            for r, at in zip(radii, v, strict=True)
+            if at.noise is not None
+        ]
+        for n, v in by_name.items()
+    }
     return Measurement(
         radii=tuple(radii),
-        figures={n: torch.stack([at.values for at in v]) for n, v in by_name.items()},
+        figures={
+            n: torch.stack([_of_all(work, r, at.values) for r, at in zip(radii, v, strict=True)])
+            for n, v in by_name.items()
+        },
         precision=tuple(str(dtypes[r]).removeprefix("torch.") for r in radii),
-        noise_floor=tuple(floors),
+        noise_floor=tuple(_floor(work, radius) for radius in radii),
         jvp_method=calibration.jvp_method,
         no_forward_mode=calibration.no_forward_mode,
         kinds=work.kinds,
@@ -213,7 +260,47 @@ def _collect(radii: Sequence[float], work: RunningMeasurement) -> Measurement:
         metric_failures={
             m.name: tuple(at.failure for at in by_name[m.name]) for m in work.setup.metrics
         },
+        by_kind=_facts(work, tested) if len({*work.kinds}) > 1 else {},
     )
+
+
+def _of_all(work: RunningMeasurement, radius: float, values: Tensor) -> Tensor:
+    """Figures [directions, prompts] of all directions; ``nan`` where one was not measured."""
+    at, directions = work.figures.directions_at(radius), work.figures.directions
+    if at == directions:
+        return values
+    whole = values.new_full((len(directions), values.shape[1]), torch.nan)
+    whole[[directions.index(k) for k in at]] = values
+    return whole
+
+
+def _floor(
+    work: RunningMeasurement, radius: float, rows: Sequence[int] | None = None
+) -> float | None:
+    """The mean noise floor over the pairs of some directions for which it is defined."""
+    change = work.figures.change(radius)
+    change = change if rows is None else change[list(rows)]
+    floor = work.calibration.noise_floor(change, work.dtypes[radius])
+    defined = floor[floor.isfinite()]
+    mean = float(defined.mean()) if len(defined) else float("nan")
+    return mean if isfinite(mean) else None
+
+
+def _facts(work: RunningMeasurement, tested: Mapping[str, Sequence[float]]) -> dict[str, KindFacts]:
+    """What holds of each kind by itself."""
+    figures, selects = work.figures, work.calibration.selects
+    facts = {}
+    for kind in dict.fromkeys(work.kinds):
+        radii = tested[kind]
+        rows = [work.rows_at(radius)[kind] for radius in radii]
+        at = list(zip(radii, rows, strict=True))
+        facts[kind] = KindFacts(
+            radii=tuple(radii),
+            noise_floor=tuple(_floor(work, radius, k) for radius, k in at),
+            routing_flips=tuple(figures.flips(radius, k) for radius, k in at) if selects else None,
+            still=tuple(figures.is_still(radius, k) for radius, k in at),
+        )
+    return facts
 
 
 def _check(radii: Sequence[float]) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
+from pytest_linearity.numerics.directions.kinds import rows_by_kind
 from pytest_linearity.numerics.metrics.metric import Metric
 from pytest_linearity.numerics.metrics.registry import ALWAYS, COSINE_SIMILARITY, RELATIVE_ERROR
 from pytest_linearity.numerics.metrics.values import MetricValues
@@ -30,6 +31,13 @@ class LayerProfile:
         chosen = list(places)
         return LayerProfile(self.names, self.relative_error[chosen], self.cosine_similarity[chosen])
 
+    def along(self, directions: Sequence[int]) -> LayerProfile:
+        """The profile along some of the directions, by their places."""
+        k = list(directions)
+        return LayerProfile(
+            self.names, self.relative_error[:, :, k], self.cosine_similarity[:, :, k]
+        )
+
 
 @dataclass(frozen=True)
 class Refinement:
@@ -41,6 +49,39 @@ class Refinement:
     """The smallest radius found not to comply above it, at most 5% larger."""
     evaluated: tuple[float, ...]
     """The radii that were measured to find it, in the order of the bisection."""
+
+    def converted(self, unit: Callable[[float], float]) -> Refinement:
+        """The same in another unit, into which a function converts radii."""
+        return Refinement(unit(self.low), unit(self.high), tuple(map(unit, self.evaluated)))
+
+
+@dataclass(frozen=True)
+class KindFacts:
+    """What holds of the directions of one kind by themselves, where there are several kinds."""
+
+    radii: tuple[float, ...]
+    """The radii that they were measured at; figures at others are ``nan``."""
+    noise_floor: tuple[float | None, ...]
+    """Relative error that rounding alone causes at each of these; see `Measurement`."""
+    routing_flips: tuple[int, ...] | None
+    """Discrete choices that differ at each of these; None for a model that makes none."""
+    still: tuple[bool, ...]
+    """Whether no logit of any prompt moves along them at each of these."""
+    refinement: Refinement | None = None
+    """Their own crossing between two radii; None if not asked for, or if there is none."""
+
+    def at(self, radii: Sequence[float]) -> KindFacts:
+        """The facts at those of some radii that they were measured at."""
+        kept = tuple(radius for radius in radii if radius in self.radii)
+        places = [self.radii.index(radius) for radius in kept]
+        flips = self.routing_flips
+        return replace(
+            self,
+            radii=kept,
+            noise_floor=tuple(self.noise_floor[place] for place in places),
+            routing_flips=None if flips is None else tuple(flips[place] for place in places),
+            still=tuple(self.still[place] for place in places),
+        )
 
 
 @dataclass(frozen=True)
@@ -58,7 +99,8 @@ class Measurement:
     figures: Mapping[str, Tensor]
     """Every metric by name, relative error and cosine similarity first: float64 Tensors
     [radii, directions, prompts]. A pair whose figure is undefined is marked in the figure: ``inf``
-    or ``nan`` in ε and c, see `relative_error`, and ``nan`` where another metric gave none."""
+    or ``nan`` in ε and c, see `relative_error`, and ``nan`` where another metric gave none; so is
+    one that was not measured, as its kind of direction has other radii."""
     precision: tuple[str, ...]
     """Arithmetic of the forwards at each radius, `float32` or `float64`."""
     noise_floor: tuple[float | None, ...]
@@ -92,6 +134,9 @@ class Measurement:
     metric_failures: Mapping[str, tuple[str | None, ...]] = field(default_factory=dict)
     """Why the function of a metric that was asked for gave no figures at each radius; None where it
     always did."""
+    by_kind: Mapping[str, KindFacts] = field(default_factory=dict)
+    """What holds of each kind of directions by itself, where there are several; noise floor, flips
+    and refinement above are of all of them together."""
 
     @property
     def relative_error(self) -> Tensor:
@@ -119,6 +164,40 @@ class Measurement:
             metrics: The further metrics that come after relative error and cosine similarity.
         """
         return [self._values(place, metric) for metric in (*ALWAYS.values(), *metrics)]
+
+    def rows_at(self, radius: float) -> dict[str, list[int]]:
+        """The directions of each kind that were measured at a radius, as rows of the figures."""
+        rows = rows_by_kind(self.kinds, self.relative_error.shape[1])
+        return {
+            kind: k
+            for kind, k in rows.items()
+            if kind not in self.by_kind or radius in self.by_kind[kind].radii
+        }
+
+    def of_kind(self, kind: str) -> Measurement:
+        """The measurement of one of several kinds of directions, as if it had been the only one.
+
+        Raises:
+            KeyError: If there are not several kinds, or not this one.
+        """
+        facts = self.by_kind[kind].at(self.radii)
+        rows = rows_by_kind(self.kinds, len(self.kinds))[kind]
+        at = self.at(facts.radii)
+        curvature, layers, metrics = at.curvature_ratio, at.layers, at.metric_noise
+        return replace(
+            at,
+            figures={name: values[:, rows] for name, values in at.figures.items()},
+            noise_floor=facts.noise_floor,
+            routing_flips=facts.routing_flips,
+            still=facts.still,
+            curvature_ratio=None if curvature is None else curvature[rows],
+            layers=None if layers is None else layers.along(rows),
+            refinement=facts.refinement,
+            kinds=tuple(self.kinds[row] for row in rows),
+            directions=tuple(self.directions[row] for row in rows if self.directions),
+            metric_noise={name: noise[:, rows] for name, noise in metrics.items()},
+            by_kind={},
+        )
 
     def _values(self, place: int, metric: Metric) -> MetricValues:
         noise = self.metric_noise.get(metric.name)
@@ -154,6 +233,7 @@ class Measurement:
                 name: tuple(reasons[place] for place in places)
                 for name, reasons in self.metric_failures.items()
             },
+            by_kind={kind: facts.at(radii) for kind, facts in self.by_kind.items()},
         )
 
     def in_order(self, rows: Sequence[int]) -> Measurement:
@@ -190,17 +270,18 @@ class Measurement:
         def converted(radius: float) -> float:
             return tested.get(radius, radius * scale)
 
-        curvature, refinement = self.curvature_ratio, self.refinement
+        curvature = self.curvature_ratio
         return replace(
             self,
             radii=tuple(radii),
             curvature_ratio=None if curvature is None else curvature / scale,
-            refinement=None
-            if refinement is None
-            else replace(
-                refinement,
-                low=converted(refinement.low),
-                high=converted(refinement.high),
-                evaluated=tuple(map(converted, refinement.evaluated)),
-            ),
+            refinement=self.refinement and self.refinement.converted(converted),
+            by_kind={
+                kind: replace(
+                    facts,
+                    radii=tuple(map(converted, facts.radii)),
+                    refinement=facts.refinement and facts.refinement.converted(converted),
+                )
+                for kind, facts in self.by_kind.items()
+            },
         )

@@ -49,6 +49,12 @@ class RunningMeasurement:
         """The kind of each direction that has been measured."""
         return tuple(self.setup.directions.kinds[k] for k in self.figures.directions)
 
+    def rows_at(self, radius: float) -> dict[str, list[int]]:
+        """The directions of each kind that were measured at one radius, as rows of its figures."""
+        directions = self.figures.directions_at(radius)
+        kinds = [self.setup.directions.kinds[k] for k in directions]
+        return rows_by_kind(kinds, len(directions))
+
     def measure(
         self,
         directions: Sequence[int],
@@ -77,11 +83,10 @@ class RunningMeasurement:
         for place, wanted in enumerate(passes):
             self._pass(wanted, share_of(progress, place, len(passes)))
 
-    def add(self, radius: float, limits: Limits) -> None:
-        """Measure one more radius with the derivatives that are there."""
-        directions = tuple(self.figures.directions)
+    def add(self, radius: float, limits: Limits, directions: Sequence[int]) -> None:
+        """Measure one more radius along some directions, with the derivatives that are there."""
         exact = not self._is_coarse(radius)
-        self._pass(Wanted(exact, directions, (radius,), derivatives=False), None)
+        self._pass(Wanted(exact, tuple(directions), (radius,), derivatives=False), None)
         self.settle(limits)
 
     def settle(self, limits: Limits | None) -> None:
@@ -91,9 +96,13 @@ class RunningMeasurement:
             for radius, dtype in self.dtypes.items()
             if dtype == torch.float32 and self._undecided(radius, limits)
         )
-        if again and self.setup.precision == "auto":
-            directions, h = tuple(self.figures.directions), self.calibration.step
-            self._pass(Wanted(True, directions, again, derivatives=True, difference=h), None)
+        if self.setup.precision != "auto":
+            return
+        measured = {radius: tuple(self.figures.directions_at(radius)) for radius in again}
+        h = self.calibration.step
+        for directions in dict.fromkeys(measured.values()):
+            radii = tuple(radius for radius in again if measured[radius] == directions)
+            self._pass(Wanted(True, directions, radii, derivatives=True, difference=h), None)
 
     def _pass(self, wanted: Wanted, progress: Progress | None) -> None:
         """Run one pass on all ranks; afterwards each has the figures of all of them."""
@@ -122,8 +131,8 @@ class RunningMeasurement:
         metrics = self.figures.values(radius)
         floor = self.calibration.noise_floor(self.figures.change(radius), torch.float32)
         return any(
-            _leaves_open([entry.at(k) for entry in metrics], floor[k], limits)
-            for k in rows_by_kind(self.kinds, len(floor)).values()
+            _leaves_open([m.at(k) for m in metrics], floor[k], limits and limits.of_kind(kind))
+            for kind, k in self.rows_at(radius).items()
         )
 
 

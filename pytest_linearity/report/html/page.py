@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_linearity.numerics.metrics.registry import ALWAYS
@@ -14,12 +15,14 @@ from pytest_linearity.report.results import (
     Result,
     counted,
     mean_at,
+    of_kinds,
     radii_of,
     scopes_of,
     series_of,
     title,
 )
 from pytest_linearity.verdict import numbers
+from pytest_linearity.verdict.kinds import by_kind
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -61,13 +64,34 @@ def html(results: Sequence[Result], unmeasured: Sequence[Failure] = ()) -> str:
         text=text,
         numbers=numbers,
         explanation=explanation,
-        radii_of=radii_of,
+        by_kind=by_kind,
+        groups_of=_groups,
+        places={result.title: place for place, result in enumerate(results)},
         mean_at=mean_at,
         always=list(ALWAYS),
         drawings=_drawings(results),
         series_drawings=_series_drawings(results),
         scope_drawings=_scope_drawings(results),
     )
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Results that stand side by side in one table, along one kind of directions or all."""
+
+    kind: str
+    """The kind; empty where it need not be named."""
+    results: Sequence[Result]
+    """The results."""
+    radii: Sequence[float]
+    """At which radii their means are shown; none where they are of several kinds."""
+
+
+def _groups(results: Sequence[Result]) -> list[_Group]:
+    """A table for each kind of directions, after one of the verdicts where there are several."""
+    kinds = of_kinds(results)
+    groups = [_Group("", results, [])] if len(kinds) > 1 else []
+    return groups + [_Group(kind, each, radii_of(each)) for kind, each in kinds.items()]
 
 
 def _drawings(results: Sequence[Result]) -> list[Markup]:

@@ -14,10 +14,9 @@ from pytest_linearity.report.plot.axes import (
     error_axis,
     plain_axis,
     radius_axis,
-    shorten,
 )
 from pytest_linearity.report.plot.crossing import draw_crossing
-from pytest_linearity.report.plot.palette import BAD, GOOD, RAMP, Palette
+from pytest_linearity.report.plot.palette import BAD, GOOD, Palette
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
     from pytest_linearity.verdict.document import Report
 
 _ERROR, _COSINE = RELATIVE_ERROR.name, COSINE_SIMILARITY.name
-_STYLES = ("--", "-.", ":")
-"""How the lines of kinds of directions are told apart besides their colours."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +48,7 @@ class _Point:
 
 
 def draw_errors(axes: Axes, report: Report, palette: Palette, among: Sequence[Report] = ()) -> None:
-    """The relative error, logarithmic: limit, spread, noise floor, each kind, what κ predicts.
+    """The relative error, logarithmic: limit, spread, noise floor, what κ predicts.
 
     Args:
         axes: The panel.
@@ -68,14 +65,13 @@ def draw_errors(axes: Axes, report: Report, palette: Palette, among: Sequence[Re
         axes.plot(*zip(*floors, strict=True), ":", color=palette.muted, label=label)
     _draw_points(axes, _points(report, _ERROR), palette, lowest=bottom, undefined_at=0.95)
     draw_crossing(axes, report, palette)
-    _draw_kinds(axes, report, _ERROR)
     _over_radii(axes, report, palette)
 
 
 def draw_cosines(
     axes: Axes, report: Report, palette: Palette, among: Sequence[Report] = ()
 ) -> None:
-    """The cosine similarity: limit, spread, each kind.
+    """The cosine similarity: limit, spread.
 
     Args:
         axes: The panel.
@@ -87,7 +83,6 @@ def draw_cosines(
     axes.set_title(text.always_heading(report, _COSINE))
     points = _points(report, _COSINE)
     _draw_points(axes, points, palette, lowest=-1.0, highest=1.0, undefined_at=0.05)
-    _draw_kinds(axes, report, _COSINE)
     _over_radii(axes, report, palette)
 
 
@@ -133,13 +128,11 @@ def _points(report: Report, name: str) -> list[_Point]:
 
 
 def _ends(reports: Sequence[Report], name: str) -> list[float]:
-    """What the axis of ε or c must show of some reports, each kind of directions included."""
+    """What the axis of ε or c must show of some reports."""
     seen = []
     for report in reports:
         points = _points(report, name)
         seen += _above_zero(points) if name == _ERROR else [e for p in points for e in p.ends]
-        kinds = [kind.figures[name].mean for f in report.radii for kind in f.by_kind.values()]
-        seen += [mean for mean in kinds if mean is not None]
     return seen
 
 
@@ -223,24 +216,6 @@ def _draw_intervals(axes: Axes, points: Sequence[_Point], lowest: float, highest
         label = "interval of the mean" if radius == intervals[0][0] else None
         axes.plot(
             (radius, radius), ends, "-_", color=GOOD, linewidth=2.4, markersize=9, label=label
-        )
-
-
-def _draw_kinds(axes: Axes, report: Report, name: str) -> None:
-    """The mean of each kind of directions by itself, where there are several."""
-    for place, kind in enumerate(report.radii[0].by_kind):
-        means = [(f.radius, f.by_kind[kind].figures[name].mean) for f in report.radii]
-        defined = [(radius, mean) for radius, mean in means if mean is not None]
-        axes.plot(
-            [radius for radius, _ in defined],
-            [mean for _, mean in defined],
-            color=RAMP[(place + 1) % len(RAMP)],
-            linestyle=_STYLES[place % len(_STYLES)],
-            linewidth=1.2,
-            marker=".",
-            markersize=4,
-            label=shorten(kind, 30),
-            zorder=3.5,
         )
 
 

@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
 
+from pytest_linearity.report import text
 from pytest_linearity.report.plot.axes import shorten, spaced
 from pytest_linearity.report.plot.heat_map import draw_profile, draw_scale
-from pytest_linearity.report.plot.palette import Palette
+from pytest_linearity.report.plot.palette import BAD, GOOD, Palette
 from pytest_linearity.report.plot.panels import draw_cosines, draw_errors, draw_metric
+from pytest_linearity.verdict.kinds import by_kind
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import SubFigure
 
     from pytest_linearity.verdict.document import Report
 
@@ -27,51 +30,83 @@ _HANDLE = 8
 def draw_report(report: Report, palette: Palette, *, title: str | None = None) -> Figure:
     """The relative error (logarithmic), the cosine similarity and further metrics over the radii.
 
-    Below them is the layer profile, where there is one.
+    Below them is the layer profile, where there is one. Of several kinds of directions each has all
+    of these, one below the other.
 
     Args:
         report: What to draw.
         palette: The neutral colours.
         title: The heading; the checkpoint's path when not given, and none when empty.
     """
+    kinds = by_kind(report)
+    heights = [
+        sum(_heights(of_kind)) + (0.5 if len(kinds) > 1 else 0) for of_kind in kinds.values()
+    ]
+    figure = Figure(figsize=(9.6, 1.6 + sum(heights)), layout=spaced())
+    panels: list[Axes] = []
+    parts = figure.subfigures(len(kinds), 1, squeeze=False, height_ratios=heights)
+    for (part,), (kind, of_kind) in zip(parts.tolist(), kinds.items(), strict=True):
+        panels += _draw_kind(part, of_kind, palette)
+        if len(kinds) > 1:
+            _name_kind(part, of_kind, kind)
+    if title != "":
+        _headline(figure, report, title)
+    legend(figure, panels)
+    return figure
+
+
+def _draw_kind(part: SubFigure, report: Report, palette: Palette) -> list[Axes]:
+    """The panels of one kind of directions, those of curves."""
     further = list(report.radii[0].metrics)
+    heights = _heights(report)
     rows = 1 + (len(further) + 1) // 2
-    figure, (errors, cosines, *others) = _panels(report, rows, palette)
+    grid = part.add_gridspec(len(heights), 2, height_ratios=heights)
+    panels = [part.add_subplot(grid[row, column]) for row in range(rows) for column in (0, 1)]
+    if report.layers is not None:
+        below = part.add_subplot(grid[rows, :])
+        fields = draw_profile(below, report, report.layers, palette)
+        draw_scale(below, fields, report.limits["relative_error"], palette)
+    errors, cosines, *others = panels
     draw_errors(errors, report, palette)
     draw_cosines(cosines, report, palette)
     for name, axes in zip(further, others, strict=False):
         draw_metric(axes, report, name, palette)
     for unused in others[len(further) :]:
         unused.remove()
-    if title != "":
-        _headline(figure, report, title)
-    legend(figure, (errors, cosines, *others[: len(further)]))
-    return figure
+    return panels[: 2 + len(further)]
 
 
-def _panels(report: Report, rows: int, palette: Palette) -> tuple[Figure, list[Axes]]:
-    """The figure with two empty panels in each row, and with the layer profile."""
-    heights = [3.0] * rows
-    if report.layers is not None:
-        heights.append(1.4 + 0.3 * len(report.radii))
-    figure = Figure(figsize=(9.6, 1.4 + sum(heights)), layout=spaced())
-    grid = figure.add_gridspec(len(heights), 2, height_ratios=heights)
-    panels = [figure.add_subplot(grid[row, column]) for row in range(rows) for column in (0, 1)]
-    if report.layers is not None:
-        below = figure.add_subplot(grid[rows, :])
-        fields = draw_profile(below, report, report.layers, palette)
-        draw_scale(below, fields, report.limits["relative_error"], palette)
-    return figure, panels
+def _heights(report: Report) -> list[float]:
+    """Of each row of panels, in inches."""
+    heights = [3.0] * (1 + (len(report.radii[0].metrics) + 1) // 2)
+    return heights if report.layers is None else [*heights, 1.4 + 0.3 * len(report.radii)]
+
+
+def _name_kind(part: SubFigure, report: Report, kind: str) -> None:
+    verdict = "passes" if report.passed else "fails"
+    heading = part.suptitle(
+        f"along {shorten(text.kind_heading(report, kind), 60)}: {verdict}, "
+        f"linearity radius {text.linearity_radius(report)}",
+        x=0.012,
+        ha="left",
+        fontsize=11,
+        color=GOOD if report.passed else BAD,
+    )
+    heading.set_parse_math(False)
 
 
 def _headline(figure: Figure, report: Report, title: str | None) -> None:
-    radius = report.linearity_radius
-    found = "none of the tested radii complies" if radius is None else f"linearity radius {radius}"
-    least = report.config.get("min_linearity_radius")
-    asked = "" if least is None else f", {least} is required"
+    radius = text.linearity_radius(report)
+    none = "none of the tested radii complies"
+    found = none if radius == "none" else f"linearity radius {radius}"
+    required = text.required(report)
     verdict = "passes" if report.passed else "fails"
     name = shorten(title or str(report.checkpoint["path"]), 90)
-    heading = figure.suptitle(f"{name}\n{verdict}: {found}{asked}", x=0.012, ha="left", fontsize=11)
+    about = shorten(", ".join(text.circumstances(report)), 110)
+    asked = f", {required}" if required else ""
+    heading = figure.suptitle(
+        f"{name}\n{about}\n{verdict}: {found}{asked}", x=0.012, ha="left", fontsize=11
+    )
     heading.set_parse_math(False)
 
 

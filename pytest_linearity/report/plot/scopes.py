@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
@@ -11,7 +11,7 @@ from pytest_linearity.numerics.metrics.registry import COSINE_SIMILARITY, RELATI
 from pytest_linearity.report import text
 from pytest_linearity.report.plot.axes import cosine_axis, error_axis, radius_axis, shorten, spaced
 from pytest_linearity.report.plot.palette import BAD, Palette
-from pytest_linearity.report.results import mean_at, radii_of, scopes_heading
+from pytest_linearity.report.results import along, mean_at, of_kinds, radii_of, scopes_heading
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,23 +32,37 @@ def draw_scopes(scopes: Sequence[Result], palette: Palette, *, title: str | None
         palette: The neutral colours.
         title: The heading; config and checkpoint when not given, none when empty.
     """
-    figure = Figure(figsize=(9.6, 4.6), layout=spaced())
-    errors, cosines = figure.subplots(1, 2)
+    kinds = of_kinds(scopes)
+    figure = Figure(figsize=(9.6, 0.8 + 3.8 * len(kinds)), layout=spaced())
+    panels = figure.subplots(len(kinds), 2, squeeze=False)
+    for row, (kind, of_kind) in zip(panels.tolist(), kinds.items(), strict=True):
+        _draw_kind(row, of_kind, kind, palette)
+    if title != "":
+        name = shorten(title or scopes_heading(scopes), 90)
+        about = text.scope_and_template(scopes[0].report)[1:]  # without the scope
+        said = "\n".join([name, *([", ".join(about)] if about else [])])
+        figure.suptitle(said, x=0.012, ha="left", fontsize=11).set_parse_math(False)
+    _legend(figure, panels.flat)
+    return figure
+
+
+def _draw_kind(
+    panels: Sequence[Axes], scopes: Sequence[Result], kind: str, palette: Palette
+) -> None:
+    """Both panels, along one kind of directions."""
+    errors, cosines = panels
     first = scopes[0].report
     for axes, name, set_axis in (
         (errors, RELATIVE_ERROR.name, error_axis),
         (cosines, COSINE_SIMILARITY.name, cosine_axis),
     ):
         set_axis(axes, _draw(axes, scopes, name, palette), first.limits[name])
-        axes.set_title(f"mean {text.always_heading(first, name)}")
+        axes.set_title(
+            along(f"mean {text.always_heading(first, name)}", shorten(kind, 24)), parse_math=False
+        )
         radius_axis(axes, radii_of(scopes))
         if text.radius_unit(first):  # each scope has a norm of its own
             axes.set_xlabel("radius r of the scope's norm")
-    if title != "":
-        name = shorten(title or scopes_heading(scopes), 90)
-        figure.suptitle(name, x=0.012, ha="left", fontsize=11).set_parse_math(False)
-    _legend(figure, errors)
-    return figure
 
 
 def _draw(axes: Axes, scopes: Sequence[Result], metric: str, palette: Palette) -> list[float]:
@@ -93,10 +107,18 @@ def _name(result: Result) -> str:
     return f"{name} ({share} of all parameters)" if share else name
 
 
-def _legend(figure: Figure, axes: Axes) -> None:
-    handles, labels = axes.get_legend_handles_labels()
+def _legend(figure: Figure, panels: Iterable[Axes]) -> None:
+    entries: dict[str, Any] = {}
+    for axes in panels:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            entries.setdefault(label, handle)
+    labels = list(entries)
     legend = figure.legend(
-        handles, labels, loc="outside lower center", ncols=min(3, len(labels)), fontsize=8.5
+        list(entries.values()),
+        labels,
+        loc="outside lower center",
+        ncols=min(3, len(labels)),
+        fontsize=8.5,
     )
     for entry in legend.get_texts():
         entry.set_parse_math(False)

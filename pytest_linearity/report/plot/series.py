@@ -21,11 +21,12 @@ from pytest_linearity.report.plot.axes import (
     spaced_out,
 )
 from pytest_linearity.report.plot.palette import BAD, GOOD, RAMP, Palette
-from pytest_linearity.report.results import mean_at, over_steps, radii_of
+from pytest_linearity.report.results import along, mean_at, of_kinds, over_steps, radii_of
 from pytest_linearity.verdict import numbers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import SubFigure
 
     from pytest_linearity.report.results import Result
 
@@ -37,28 +38,42 @@ _NAMED = 14
 def draw_series(series: Sequence[Result], palette: Palette, *, title: str | None = None) -> Figure:
     """The linearity radius above, and below it both metrics with a line for each radius.
 
+    Of several kinds of directions each has all three.
+
     Args:
         series: The checkpoints, in the order in which they are drawn.
         palette: The neutral colours.
         title: The heading; the name of the first one's config when not given, none when empty.
     """
-    figure = Figure(figsize=(9.6, 7.6), layout=spaced())
-    above, errors, cosines = figure.subplots(3, 1, sharex=True, height_ratios=(1, 1.25, 1.25))
+    kinds = of_kinds(series)
+    figure = Figure(figsize=(9.6, 7.6 * len(kinds)), layout=spaced())
+    parts = figure.subfigures(len(kinds), 1, squeeze=False)
+    for (part,), (kind, of_kind) in zip(parts.tolist(), kinds.items(), strict=True):
+        _draw_kind(part, of_kind, kind, palette)
+    if title != "":
+        name = shorten(title or series[0].name, 90)
+        about = shorten(", ".join(text.circumstances(series[0].report)), 110)
+        heading = figure.suptitle(f"{name}\n{about}", x=0.012, ha="left", fontsize=11)
+        heading.set_parse_math(False)
+    return figure
+
+
+def _draw_kind(part: SubFigure, series: Sequence[Result], kind: str, palette: Palette) -> None:
+    """The three panels, along one kind of directions."""
+    above, errors, cosines = part.subplots(3, 1, sharex=True, height_ratios=(1, 1.25, 1.25))
     places = _places(series)
-    _draw_linearity_radius(above, series, places, palette)
+    _draw_linearity_radius(above, series, places, palette, kind)
     first = series[0].report
     for axes, name, set_axis in (
         (errors, RELATIVE_ERROR.name, error_axis),
         (cosines, COSINE_SIMILARITY.name, cosine_axis),
     ):
         set_axis(axes, _draw_metric(axes, series, places, palette, name), first.limits[name])
-        axes.set_title(f"mean {text.always_heading(first, name)}")
+        axes.set_title(
+            along(f"mean {text.always_heading(first, name)}", shorten(kind, 40)), parse_math=False
+        )
     _explain(errors)
     _step_axis(cosines, series, places)
-    if title != "":
-        name = shorten(title or series[0].name, 90)
-        figure.suptitle(name, x=0.012, ha="left", fontsize=11).set_parse_math(False)
-    return figure
 
 
 def _places(series: Sequence[Result]) -> list[float]:
@@ -68,7 +83,7 @@ def _places(series: Sequence[Result]) -> list[float]:
 
 
 def _draw_linearity_radius(
-    axes: Axes, series: Sequence[Result], places: Sequence[float], palette: Palette
+    axes: Axes, series: Sequence[Result], places: Sequence[float], palette: Palette, kind: str
 ) -> None:
     radii = radii_of(series)
     bottom, top = log_range(radii)
@@ -77,7 +92,7 @@ def _draw_linearity_radius(
     named = spaced_out(radii)
     axes.set_yticks(named, [numbers.tick(radius) for radius in named])
     axes.set_yticks([], minor=True)
-    axes.set_title("linearity radius")
+    axes.set_title(along("linearity radius", shorten(kind, 40)), parse_math=False)
     reached = [result.report.linearity_radius for result in series]
     line = [float("nan") if radius is None else radius for radius in reached]
     axes.plot(places, line, color=palette.muted, drawstyle="default", linewidth=1.2)

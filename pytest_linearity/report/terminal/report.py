@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -16,6 +16,7 @@ from pytest_linearity.report.explanation import explanation
 from pytest_linearity.report.style import PLAIN, Style
 from pytest_linearity.report.terminal.tables import draw, header, table
 from pytest_linearity.verdict.document import MetricFigures, RadiusFigures, Report
+from pytest_linearity.verdict.kinds import by_kind, worst_kinds
 
 _METRIC_WIDTH = 19
 """Width of a metric's column, with the space around it."""
@@ -41,15 +42,24 @@ def render(report: Report, title: str, style: Style = PLAIN, *, footer: str = ""
     parts: list[RenderableType] = [
         Text(title, style="bold"),
         Text(_subject(report), style="dim"),
-        _figures_table(report, style),
-        *_metrics_tables(report, style),
-        *([_kinds_table(report, style)] if report.radii[0].by_kind else []),
-        _verdict(report),
-        *_explanation(report, style),
+        *_figures(report, style),
+        *_verdict(report),
     ]
     if footer:
         parts.append(Text(footer, style="dim"))
     return draw(Group(*parts), style)
+
+
+def _figures(report: Report, style: Style) -> Iterator[RenderableType]:
+    """Tables and sentences, of each kind of directions by itself where there are several."""
+    kinds = by_kind(report)
+    for kind, of_kind in kinds.items():
+        if len(kinds) > 1:
+            yield Text(f"\nalong {text.kind_heading(of_kind, kind)}", style="bold")
+        yield _figures_table(of_kind, style)
+        yield from _metrics_tables(of_kind, style)
+        yield _linearity_radius(of_kind)
+        yield from _explanation(of_kind, style)
 
 
 def _figures_table(report: Report, style: Style) -> Table:
@@ -92,24 +102,6 @@ def _add_metrics(shown: Table, report: Report, names: Sequence[str], style: Styl
         shown.add_column(header(first.label, limit), justify="right", overflow="fold")
 
 
-def _kinds_table(report: Report, style: Style) -> Table:
-    """One row per radius and kind of direction."""
-    shown = table(style)
-    radius, kind, *figures, complies = text.KIND_COLUMNS
-    shown.add_column(_radius_header(report, radius), justify="right", overflow="fold")
-    shown.add_column(kind, overflow="fold")
-    for column in figures:
-        shown.add_column(column, justify="right", overflow="fold")
-    shown.add_column(complies, overflow="fold")
-    above = ""
-    for (at, *cells), _ in text.kind_rows(report):
-        once = "" if at == above else at  # a radius once, before its first kind
-        above = at
-        *figures, complies = map(style.spelled, [once, *cells])
-        shown.add_row(*map(_dim_below, figures), Text(complies, style=_color(complies)))
-    return shown
-
-
 def _metrics_tables(report: Report, style: Style) -> list[Table]:
     """The further metrics, as many side by side as there is room for."""
     names = list(report.radii[0].metrics)
@@ -120,16 +112,33 @@ def _metrics_tables(report: Report, style: Style) -> list[Table]:
 
 def _subject(report: Report) -> str:
     probes = report.probes.get("summary")
-    return f"{text.subject(report)}\n{probes}" if probes else text.subject(report)
+    about = ", ".join(text.circumstances(report))
+    return "\n".join(filter(None, [text.subject(report), probes, about]))
 
 
-def _verdict(report: Report) -> Text:
+def _linearity_radius(report: Report) -> Text:
     return Text.assemble(
         " ",
         ("linearity radius ", "bold"),
         (text.linearity_radius(report), "bold green" if report.passed else "bold red"),
         (f"  tested up to {report.radii[-1].radius}", "dim"),
     )
+
+
+def _verdict(report: Report) -> list[Text]:
+    """The verdict along all kinds of directions, where there are several: that of the worst."""
+    kinds = len(by_kind(report))
+    if kinds < 2:
+        return []
+    of_all = "" if worst_kinds(report) else f" along all {kinds} kinds"
+    return [
+        Text.assemble(
+            "\n ",
+            ("linearity radius ", "bold"),
+            (text.linearity_radius(report) + of_all, "bold green" if report.passed else "bold red"),
+            ("  passes" if report.passed else "  fails", "dim"),
+        )
+    ]
 
 
 def _explanation(report: Report, style: Style) -> list[Padding]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from rich.console import Group
 from rich.table import Table
@@ -10,10 +11,11 @@ from rich.text import Text
 
 from pytest_linearity.numerics.metrics.registry import ALWAYS
 from pytest_linearity.report.explanation import series_line
-from pytest_linearity.report.results import Result, mean_at, radii_of
+from pytest_linearity.report.results import Result, along, mean_at, of_kinds, radii_of
 from pytest_linearity.report.style import Style
-from pytest_linearity.report.terminal.tables import draw
+from pytest_linearity.report.terminal.tables import draw, table
 from pytest_linearity.verdict import numbers
+from pytest_linearity.verdict.kinds import worst_kinds
 
 COLUMN = 8
 """Width of a column of figures, with the space around it."""
@@ -21,36 +23,63 @@ _VERDICT = 2 + 2 + 11 + 8
 """Width of the edges and of linearity radius and verdict."""
 
 
-def render_results(
-    heading: str,
-    results: Sequence[Result],
-    shown: Table,
-    names: Sequence[Sequence[str]],
-    taken: int,
-    style: Style,
-) -> str:
-    """A table that begins with what tells the results apart, as text for a terminal.
+@dataclass(frozen=True)
+class FirstColumns:
+    """What a table begins with: what tells its results apart."""
 
-    Linearity radius and verdict follow, then both means at as many radii as there is room for.
+    columns: Callable[[Table], None]
+    """Adds the first columns to a table."""
+    cells: Callable[[Result], Sequence[str]]
+    """What stands in them for a result."""
+    width: int
+    """Their width."""
+
+
+def render_results(
+    heading: str, results: Sequence[Result], rows: FirstColumns, style: Style
+) -> str:
+    """Tables of one row per result, as text for a terminal.
+
+    After what tells the results apart come linearity radius and verdict, then both means at as many
+    radii as there is room for. Of several kinds of directions every one has a table of its own,
+    after one of linearity radii and verdicts, which are those of the worst.
 
     Args:
         heading: What the table is of; the first line.
         results: One for each row.
-        shown: The table, with its first columns.
-        names: The cells of these columns for each row.
-        taken: The width of these columns.
+        rows: What each row begins with.
         style: How it is shown.
     """
-    radii = radii_of(results)
-    room = max(style.width - taken - _VERDICT, 2 * COLUMN) // (2 * COLUMN)
+    kinds = of_kinds(results)
+    tables = [
+        _rendered(along(heading, kind), of_kind, rows, style, radii=radii_of(of_kind))
+        for kind, of_kind in kinds.items()
+    ]
+    if len(kinds) > 1:
+        tables.insert(0, _rendered(heading, results, rows, style, radii=[]))
+    return "\n".join(tables)
+
+
+def _rendered(
+    heading: str,
+    results: Sequence[Result],
+    rows: FirstColumns,
+    style: Style,
+    *,
+    radii: Sequence[float],
+) -> str:
+    shown = table(style)
+    rows.columns(shown)
+    room = max(style.width - rows.width - _VERDICT, 2 * COLUMN) // (2 * COLUMN)
     shown.add_column("linearity\nradius", justify="right")
     shown.add_column("passes")
     for metric in ("error", "cosine") if style.ascii_only else ("ε", "c"):
         for radius in radii[-room:]:
             shown.add_column(f"{metric}\nr={numbers.tick(radius)}", justify="right")
-    for cells, result in zip(names, results, strict=True):
-        shown.add_row(*cells, *_verdict(result), *_figures(result, radii[-room:]))
-    return draw(Group(Text(heading, style="bold"), shown, *_notes(results, radii, room)), style)
+    for result in results:
+        shown.add_row(*rows.cells(result), *_verdict(result), *_figures(result, radii[-room:]))
+    notes = _notes(results, radii, room) if radii else []
+    return draw(Group(Text(heading, style="bold"), shown, *notes), style)
 
 
 def _figures(result: Result, radii: Sequence[float]) -> list[str]:
@@ -68,10 +97,11 @@ def _verdict(result: Result) -> list[Text]:
 
 
 def _radius(result: Result) -> str:
-    radius = result.report.linearity_radius
+    radius, worst = result.report.linearity_radius, worst_kinds(result.report)
+    of = f" along {' and '.join(worst)}" if worst else ""
     if radius is None:
-        return "none"
-    return str(radius) if len(str(radius)) < COLUMN else numbers.tick(radius)
+        return f"none{of}"
+    return (str(radius) if len(str(radius)) < COLUMN else numbers.tick(radius)) + of
 
 
 def _notes(results: Sequence[Result], radii: Sequence[float], room: int) -> list[Text]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rich.table import Table
+
 from pytest_linearity.report.results import Result, title
 from pytest_linearity.report.style import PLAIN, Style
-from pytest_linearity.report.terminal.results import COLUMN, render_results
-from pytest_linearity.report.terminal.tables import table
+from pytest_linearity.report.terminal.results import COLUMN, FirstColumns, render_results
 
 
 def render_series(series: Sequence[Result], style: Style = PLAIN) -> str:
@@ -18,17 +19,20 @@ def render_series(series: Sequence[Result], style: Style = PLAIN) -> str:
         style: How it is shown.
     """
     heading = f"{title(series[0].name, None, series[0].scope)}: {len(series)} checkpoints"
-    names = [[result.label or result.short] for result in series]
-    longest = max(len(name) for [name] in names)
-    shown = table(style)
     stepped = _steps_say_more(series)
-    if stepped:
-        shown.add_column("step", justify="right")
-        steps = ["" if result.step is None else str(result.step) for result in series]
-        names = [[step, *name] for step, name in zip(steps, names, strict=True)]
-    shown.add_column("checkpoint", overflow="fold")
-    taken = COLUMN * stepped + max(longest, 10)
-    return render_results(heading, series, shown, names, taken, style)
+
+    def columns(shown: Table) -> None:
+        if stepped:
+            shown.add_column("step", justify="right")
+        shown.add_column("checkpoint", overflow="fold")
+
+    def cells(result: Result) -> list[str]:
+        step = "" if result.step is None else str(result.step)
+        return [*[step] * stepped, result.label or result.short]
+
+    longest = max(len(cells(result)[-1]) for result in series)
+    rows = FirstColumns(columns, cells, COLUMN * stepped + max(longest, 10))
+    return render_results(heading, series, rows, style)
 
 
 def _steps_say_more(series: Sequence[Result]) -> bool:

@@ -81,9 +81,13 @@ class Cache(Store):
         return next((found for found in others if found and _decides(found, config)), None)
 
     def _path(self, key: RunKey) -> Path:
+        from pytest_linearity.verdict.limits import limits_of
+
         config = key.config
         limits = [f"{config.relerr_threshold!r}", f"{config.cos_threshold!r}"]
         limits += [f"{name}={limit!r}" for name, limit in sorted(config.metric_limits.items())]
+        if limits_of(config).by_kind:  # names of kinds may be paths, which are no part of a name
+            limits = [hashlib.sha256(repr(limits_of(config)).encode()).hexdigest()]
         return self._directory / f"{self._digest(key)}-{'-'.join(limits)}.found"
 
     def _digest(self, key: RunKey) -> str:
@@ -153,15 +157,17 @@ def _decides(findings: Findings, config: Config) -> bool:
     from pytest_linearity.numerics.measurement.limits import undecided
     from pytest_linearity.verdict.limits import limits_of
 
-    measured, limits = findings.measurement, limits_of(config)
     if config.precision != "auto":
         return True
-    columns = zip(measured.noise_floor, measured.precision, strict=True)
-    for place, (floor, precision) in enumerate(columns):
-        metrics = measured.values(place, config.chosen_metrics)
-        error = metrics[0].values
-        if precision == "float64" or floor is None or not error.isfinite().all():
-            continue
-        if undecided(metrics, torch.full_like(error, floor), limits, measured.kinds):
-            return False
+    measured, limits = findings.measurement, limits_of(config)
+    kinds = {kind: measured.of_kind(kind) for kind in measured.by_kind} or {"": measured}
+    for kind, of_kind in kinds.items():
+        columns = zip(of_kind.noise_floor, of_kind.precision, strict=True)
+        for place, (floor, precision) in enumerate(columns):
+            metrics = of_kind.values(place, config.chosen_metrics)
+            error = metrics[0].values
+            if precision == "float64" or floor is None or not error.isfinite().all():
+                continue
+            if undecided(metrics, torch.full_like(error, floor), limits.of_kind(kind)):
+                return False
     return True

@@ -8,22 +8,26 @@ chance there is lies in the draw of the directions, and cancels as far as both s
 
 is Student's two-sided 95% interval of the mean difference over K directions; see `confidence`.
 Where one run has measured more directions than the other, those count that both have.
+
+Every kind of directions is compared by itself. A kind that is one vector (``update``, ``gradient``,
+``file:``) has no interval and is compared by its figure; a gradient or update of another checkpoint
+is another vector, which is said.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from pytest_linearity.verdict import numbers
 from pytest_linearity.verdict.confidence import mean_interval
 from pytest_linearity.verdict.document import Report
+from pytest_linearity.verdict.kinds import by_kind
 from pytest_linearity.verdict.regression.pairing import (
-    Rows,
-    common_rows,
-    counts_by_kind,
+    count_of,
+    other_vector,
     require_same_pairs,
 )
 from pytest_linearity.verdict.regression.rejudged import radius_under
@@ -39,6 +43,14 @@ Status = Literal[
 ]
 """What became of a radius: `within` says what its growth is not beyond."""
 
+_SEVERITY: Sequence[Status] = (
+    "not compared",
+    "no worse",
+    "within limit",
+    "within rounding",
+    "within chance",
+    "regressed",
+)
 _CONFIDENCE = 0.95
 
 
@@ -62,6 +74,10 @@ class RadiusRegression:
     """How many are not, and were left out."""
     reason: str | None = None
     """Why it has regressed, as a line for people; None where it has not."""
+    kind: str = ""
+    """The kind of directions that the figures are of; empty where there is but one."""
+    by_kind: Mapping[str, RadiusRegression] = field(default_factory=dict)
+    """Each kind by itself, where there are several: the figures above are those of the worst."""
 
     @property
     def passed(self) -> bool:
@@ -98,7 +114,17 @@ class Regression:
     max_regression: float
     """How much a mean relative error may grow, as a part of the baseline's."""
     directions: int | None = None
-    """How many directions both have, where one has more of them; None where they are the same."""
+    """How many directions both have (of a kind, where there are several), where one has more of
+    them; None where they are the same."""
+    notes: tuple[str, ...] = ()
+    """What else a reader must know to compare, a line each."""
+    by_kind: Mapping[str, Regression] = field(default_factory=dict)
+    """Each kind of directions by itself, where there are several."""
+
+    @property
+    def entries(self) -> tuple[RadiusRegression, ...]:
+        """What was compared: an entry per radius and kind of directions."""
+        return tuple(one for at in self.radii for one in at.by_kind.values() or (at,))
 
     @property
     def basis(self) -> str:
@@ -115,12 +141,17 @@ class Regression:
 
     @property
     def radius_fell(self) -> bool:
-        """Whether the linearity radius is smaller than the baseline's."""
+        """Whether the linearity radius is smaller than the baseline's, of any kind."""
+        if self.by_kind:
+            return any(one.radius_fell for one in self.by_kind.values())
         return (self.linearity_radius or 0.0) < (self.baseline_radius or 0.0)
 
     @property
     def radius_reason(self) -> str | None:
         """Why the linearity radius has regressed, as a line for people; None where it has not."""
+        if self.by_kind:
+            reasons = {kind: one.radius_reason for kind, one in self.by_kind.items()}
+            return "; ".join(f"{kind}: {said}" for kind, said in reasons.items() if said) or None
         if not self.radius_fell:
             return None
         by = f" ({self.basis})" if self.basis else ""
@@ -165,30 +196,76 @@ def compare(
         BaselineMismatch: If the reports are not about the same pairs.
     """
     require_same_pairs(report, baseline, name)
+    now, then = by_kind(report), by_kind(baseline)
+    regressions = {
+        kind: _of_one_kind(report, then[kind], max_regression, kind) for kind, report in now.items()
+    }
+    if len(regressions) == 1:
+        return next(iter(regressions.values()))
+    return _worst_of(regressions, [figures.radius for figures in report.radii])
+
+
+def _of_one_kind(report: Report, baseline: Report, max_regression: float, kind: str) -> Regression:
+    """Compare along one kind of directions, of which both reports are."""
     rejudged = report.limits != baseline.limits
     # Only by what both have measured can one be held against the other.
     unknown = report.limits.keys() - baseline.radii[0].figures.keys()
     common = {name: limit for name, limit in report.limits.items() if name not in unknown}
-    rows = common_rows(report, baseline)
-    fewer = counts_by_kind(report) != counts_by_kind(baseline)
+    counts = count_of(report), count_of(baseline)
+    rows, fewer = range(min(counts)), counts[0] != counts[1]
     means = fewer or _verdict(report) != _verdict(baseline)
     radii = [
-        radius_under(one, common, kept if fewer else None) if judged else one.linearity_radius
-        for one, kept, judged in (
-            (report, rows[0], means or bool(unknown)),
-            (baseline, rows[1], means or rejudged),
+        radius_under(one, common, rows if fewer else None) if judged else one.linearity_radius
+        for one, judged in (
+            (report, means or bool(unknown)),
+            (baseline, means or rejudged),
         )
     ]
+    vectors = other_vector(report, baseline, kind)
     return Regression(
         radii=tuple(
-            _compared(report, baseline, f.radius, rows, max_regression) for f in report.radii
+            _compared(report, baseline, f.radius, rows, max_regression, vectors)
+            for f in report.radii
         ),
         baseline_radius=radii[1],
         linearity_radius=radii[0],
         rejudged=rejudged,
         max_regression=max_regression,
-        directions=len(rows[0]) if fewer else None,
+        directions=len(rows) if fewer else None,
+        notes=(vectors,) if vectors else (),
     )
+
+
+def _worst_of(by_kind: Mapping[str, Regression], radii: Sequence[float]) -> Regression:
+    """The comparison along several kinds of directions: at every radius that of the worst."""
+    regressions = list(by_kind.values())
+    fewer = [one.directions for one in regressions if one.directions is not None]
+    return Regression(
+        radii=tuple(_worst_at(radius, by_kind) for radius in radii),
+        baseline_radius=_smallest([one.baseline_radius for one in regressions]),
+        linearity_radius=_smallest([one.linearity_radius for one in regressions]),
+        rejudged=any(one.rejudged for one in regressions),
+        max_regression=regressions[0].max_regression,
+        directions=max(fewer, default=None),
+        notes=tuple(note for one in regressions for note in one.notes),
+        by_kind=by_kind,
+    )
+
+
+def _worst_at(radius: float, by_kind: Mapping[str, Regression]) -> RadiusRegression:
+    entries = {
+        kind: replace(entry, kind=kind)
+        for kind, regression in by_kind.items()
+        for entry in regression.radii
+        if entry.radius == radius
+    }
+    worst = max(entries.values(), key=lambda entry: _SEVERITY.index(entry.status))
+    said = [f"{kind}: {entry.reason}" for kind, entry in entries.items() if entry.reason]
+    return replace(worst, reason="; ".join(said) or None, by_kind=entries)
+
+
+def _smallest(radii: Sequence[float | None]) -> float | None:
+    return None if None in radii else min(radius for radius in radii if radius is not None)
 
 
 def _verdict(report: Report) -> str:
@@ -196,13 +273,16 @@ def _verdict(report: Report) -> str:
 
 
 def _compared(
-    report: Report, baseline: Report, radius: float, rows: Rows, max_regression: float
+    report: Report,
+    baseline: Report,
+    radius: float,
+    rows: Sequence[int],
+    max_regression: float,
+    vectors: str | None,
 ) -> RadiusRegression:
     import numpy as np
 
-    now, then = (
-        _errors(one, radius, kept) for one, kept in zip((report, baseline), rows, strict=True)
-    )
+    now, then = (_errors(one, radius, rows) for one in (report, baseline))
     entry = _paired(radius, now, then)
     lost = int((np.isfinite(then) & ~np.isfinite(now)).sum())
     if lost:
@@ -212,7 +292,7 @@ def _compared(
         )
         return replace(entry, status="regressed", reason=undefined)
     status = _status(entry, max_regression, _rounding(report, radius) + _rounding(baseline, radius))
-    reason = _growth(entry, max_regression) if status == "regressed" else None
+    reason = _growth(entry, max_regression, vectors) if status == "regressed" else None
     return replace(entry, status=status, reason=reason)
 
 
@@ -267,7 +347,7 @@ def _status(entry: RadiusRegression, max_regression: float, rounding: float) -> 
     return "within rounding" if entry.difference <= rounding else "regressed"
 
 
-def _growth(entry: RadiusRegression, max_regression: float) -> str:
+def _growth(entry: RadiusRegression, max_regression: float, vectors: str | None) -> str:
     by = "grew" if entry.growth is None else f"grew {_percent(entry.growth)}"
     over = "from" if entry.growth is None else "over"
     chance = (
@@ -275,11 +355,12 @@ def _growth(entry: RadiusRegression, max_regression: float) -> str:
         if entry.interval is not None
         else "no interval from a single direction"
     )
+    other = f"; {vectors}" if vectors else ""
     left_out = f"; {entry.undefined} undefined pairs left out" if entry.undefined else ""
     return (
         f"mean relative error {entry.current:.3g} {by} {over} the baseline's "
         f"{entry.baseline:.3g} at r={entry.radius} (limit {_percent(max_regression)}; "
-        f"difference {entry.difference:.3g}, {chance}{left_out})"
+        f"difference {entry.difference:.3g}, {chance}{left_out}{other})"
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from pytest_linearity.errors import ConfigError, shown
 from pytest_linearity.verdict.document import Report
+from pytest_linearity.verdict.kinds import directions_of, facts_of, kinds_of
 
 _KEYS = ("param_scope", "seed", "directions", "radius_unit")
 """Keys of the config that say, with the checkpoint's parameters, which directions these are, and
@@ -82,9 +83,22 @@ def _refuse(differences: Sequence[str], name: str) -> None:
 
 def _key_differences(config: Mapping[str, Any], baseline: Report) -> list[str]:
     values = [(key, _value(config, key), _value(baseline.config, key)) for key in _KEYS]
-    radii = [float(radius) for radius in config["radii"]]
-    values.append(("radii", radii, [figures.radius for figures in baseline.radii]))
+    values.append(("radii", _radii(config["radii"]), _tested(baseline)))
     return [_difference(key, now, before) for key, now, before in values if now != before]
+
+
+def _radii(radii: Any) -> Any:
+    """Radii as lists of floats, by kind of directions where kinds differ in them."""
+    if not isinstance(radii, Mapping):
+        return [float(radius) for radius in radii]
+    by_kind = {kind: _radii(of_kind) for kind, of_kind in radii.items()}
+    first, *others = by_kind.values()
+    return by_kind if any(other != first for other in others) else first
+
+
+def _tested(baseline: Report) -> Any:
+    radii = baseline.config.get("radii")
+    return _radii(radii) if isinstance(radii, Mapping) else [f.radius for f in baseline.radii]
 
 
 def _value(config: Mapping[str, Any], key: str) -> Any:
@@ -126,7 +140,7 @@ def _rows(probes: Mapping[str, Any]) -> list[tuple[Any, Any, Any]]:
 
 def _scope_differences(scope: Mapping[str, Any], baseline: Mapping[str, Any]) -> list[str]:
     differences = []
-    kinds = [_directions(one).get("kind") for one in (scope, baseline)]
+    kinds = [directions_of(one).get("kind") for one in (scope, baseline)]
     if kinds[0] != kinds[1]:
         differences.append(_difference("kind of directions", *kinds))
     for (kind, digest), (_, earlier) in zip(_digests(scope), _digests(baseline), strict=False):
@@ -144,7 +158,7 @@ def _scope_differences(scope: Mapping[str, Any], baseline: Mapping[str, Any]) ->
 
 def _digests(scope: Mapping[str, Any]) -> list[tuple[Any, Any]]:
     """Each kind of directions with a digest of the files that it is made of, if there are any."""
-    kinds = _directions(scope).get("kinds")
+    kinds = directions_of(scope).get("kinds")
     return [
         (entry.get("kind"), entry.get("digest"))
         for entry in (kinds if isinstance(kinds, list) else [])
@@ -176,9 +190,13 @@ def _shape_differences(report: Report, baseline: Report) -> list[str]:
         if now != before:
             differences.append(_difference(f"prompts of a direction at r={key}", now, before))
     for name, one in (("this report", report), ("the baseline", baseline)):
-        declared = sum(counts_by_kind(one).values())
-        if any(len(pairs["relative_error"]) != declared for pairs in one.pairs.values()):
-            differences.append(f"{name} has not {declared} directions at every radius")
+        for figures in one.radii:
+            rows = len(one.pairs[str(figures.radius)]["relative_error"])
+            declared = _declared(one, figures.radius)
+            if declared not in (None, rows):
+                differences.append(
+                    f"{name} has {rows} directions at r={figures.radius}, not {declared}"
+                )
     return differences
 
 
@@ -191,30 +209,34 @@ def _difference(what: str, now: object, before: object) -> str:
     return f"{what}: {values[0]} here, {values[1]} in the baseline"
 
 
-Rows = tuple[list[int], list[int]]
-"""Rows of one report, and the same directions as rows of the other."""
+def _declared(report: Report, radius: float) -> int | None:
+    """How many directions a report says it has at a radius; None where it does not say."""
+    kinds = report.at(radius).by_kind or kinds_of(report)
+    counts = [facts_of(report, kind).get("count") for kind in kinds]
+    return None if None in counts else sum(map(int, filter(None, counts)))
 
 
-def common_rows(report: Report, baseline: Report) -> Rows:
-    """The rows of the directions that both have; of each kind the first so many."""
-    now, before = counts_by_kind(report), counts_by_kind(baseline)
-    rows: Rows = ([], [])
-    starts = [0, 0]
-    for kind, count in now.items():
-        shared = range(min(count, before.get(kind, 0)))
-        for side, counts in enumerate((now, before)):
-            rows[side].extend(starts[side] + k for k in shared)
-            starts[side] += counts.get(kind, 0)
-    return rows
-
-
-def counts_by_kind(report: Report) -> dict[str, int]:
-    """How many directions of each kind a report has; those of a kind lie one after another."""
-    kinds = _directions(report.scope).get("kinds")
-    if not isinstance(kinds, list):
-        return {"": _measured(report)}
-    return {str(entry["kind"]): int(entry["count"]) for entry in kinds}
-
-
-def _measured(report: Report) -> int:
+def count_of(report: Report) -> int:
+    """How many directions a report on one kind of them has figures of."""
     return len(report.pairs[str(report.radii[0].radius)]["relative_error"])
+
+
+def other_vector(report: Report, baseline: Report, kind: str) -> str | None:
+    """That two reports follow different vectors of a kind that is one vector; None if not so.
+
+    Args:
+        report: This run's report.
+        baseline: The earlier report.
+        kind: The kind of directions.
+    """
+    now, before = facts_of(report, kind), facts_of(baseline, kind)
+    if "norm" not in now or "norm" not in before:
+        return None
+    known = "vector" in now and "vector" in before
+    same = now["vector"] == before["vector"] if known else now["norm"] == before["norm"]
+    if same:
+        return None
+    return (
+        f"{kind} is another vector than in the baseline (norm {now['norm']:.4g} here, "
+        f"{before['norm']:.4g} there)"
+    )

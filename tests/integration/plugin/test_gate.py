@@ -7,7 +7,7 @@ from itertools import product
 
 import pytest
 
-from pytest_linearity.verdict.judge import passes
+from pytest_linearity.verdict.passing import passes
 from tests.support.figures import radius_figures
 from tests.support.fixed import FixedAnalysis
 from tests.support.fixtures import Write

@@ -14,6 +14,7 @@ pytestmark = pytest.mark.usefixtures("fixed")
 TABLE = """\
 gate.yaml
 checkpoint: LlamaForCausalLM, 743,808 parameters, bfloat16
+scope full
 
            relative error  cosine similarity
   radius           ≤ 0.20             ≥ 0.95  noise floor  complies

@@ -84,7 +84,9 @@ class TestOneReport:
         def heading(measured: Report, **keys: Any) -> str:
             return drawn(measured, **keys).get_suptitle()
 
-        assert heading(report()) == "saves/run/checkpoint-500\nfails: linearity radius 0.3"
+        assert heading(report()) == (
+            "saves/run/checkpoint-500\nscope full\nfails: linearity radius 0.3"
+        )
         assert heading(report(slope=0.01)).endswith("\npasses: linearity radius 1.0")
         assert heading(report(slope=9)).endswith("\nfails: none of the tested radii complies")
         assert heading(report(min_linearity_radius=0.3)).endswith("0.3, 0.3 is required")

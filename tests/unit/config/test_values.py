@@ -65,7 +65,7 @@ def test_values_are_taken_as_meant(tmp_path: Path, key: str, written: str, expec
         ("radii", "[.inf]", "inf is not a finite number"),
         ("radii", "['nan']", "'nan' is not a finite number"),
         ("radii", "[true]", "True is not a finite number"),
-        ("radii", "{a: 1}", "is not a finite number"),
+        ("radii", "{a: 1}", "'a' is not one of gaussian"),
         ("cos_threshold", "1.01", "1.01 is out of range: from -1 to 1"),
         ("cos_threshold", "-2", "out of range"),
         ("relerr_threshold", "-0.1", "-0.1 is out of range: at least 0"),

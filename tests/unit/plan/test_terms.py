@@ -184,6 +184,17 @@ def test_second_derivatives_are_a_stage_of_their_own_in_float32() -> None:
     assert wide.per_direction == 3 + 3
 
 
+def test_kinds_of_other_radii_take_a_pass_of_their_own() -> None:
+    radii = {"gaussian": [1, 10], "gradient": [0.4], "rademacher": [1, 10]}
+    asked = config(directions=list(radii), radii=radii, refine=True)
+    stages = stages_of(asked, torch.float64, 8, 1, 1)
+    assert [(s.directions, s.radii, s.derivatives) for s in stages] == [(16, 2, True), (1, 1, True)]
+    assert refinements(asked) == 2 * 6  # of both kinds that have a second radius
+    rounds = config(directions=list(radii), radii=radii, num_directions={"min": 2, "max": 4})
+    stages = stages_of(rounds, torch.float64, 4, 1, 1)
+    assert [(s.directions, s.radii) for s in stages] == [(4, 2), (1, 1), (4, 2)]
+
+
 @pytest.mark.parametrize(
     ("radii", "more"), [((0.1, 1.0), 6), ((0.1, 0.3, 1.0), 5), ((1.0, 1.04), 0), ((1.0,), 0)]
 )

@@ -26,7 +26,7 @@ EXPECTED = """\
 ## ❌ linearity: gate.yaml fails
 
 **linearity radius 0.3**, tested up to 1.0<br>saves/run/checkpoint-500: LlamaForCausalLM, \
-743,808 parameters, bfloat16 · 2 prompts
+743,808 parameters, bfloat16 · 2 prompts · scope full
 
 - r=1.0: mean relative error 0.31 &gt; 0.20
 

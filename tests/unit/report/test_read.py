@@ -31,7 +31,8 @@ class TestRoundTrip:
         again = Report.from_dict(json.loads(json.dumps(whole.to_dict())))
         for key in fields(Report):
             assert getattr(again, key.name) == getattr(whole, key.name), key.name
-            assert getattr(whole, key.name) not in ({}, ()), f"{key.name} shows nothing here"
+            if not key.name.endswith("by_kind"):  # see test_by_kind.py
+                assert getattr(whole, key.name) not in ({}, ()), f"{key.name} shows nothing here"
 
     def test_every_field_of_a_radius(self) -> None:
         for figures in full().radii:

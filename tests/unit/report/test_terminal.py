@@ -40,6 +40,7 @@ def report(**config: Any) -> Report:
 EXPECTED = """\
 gate.yaml
 saves/run/checkpoint-500: LlamaForCausalLM, 1,100,048,384 parameters, bfloat16
+scope full
 
              relative error  cosine similarity
   radius             ≤ 0.20             ≥ 0.95  noise floor  complies

@@ -190,9 +190,9 @@ class TestKinds:
     def test_more_directions_do_not_help_against_rounding(self, certainty: Certainty) -> None:
         errors = [*WITHIN, *BELOW, 0.1]
         figures = judged(errors, certainty, [0.99] * 7, kinds=self.KINDS, noise_floor=0.5)
-        assert figures.by_kind["layerwise"].inconclusive
+        assert not figures.by_kind["layerwise"].inconclusive
         assert (figures.complies, figures.inconclusive) == (False, False)
-        assert str(figures.reason).startswith("rounding alone causes")
+        assert str(figures.reason).count(": rounding alone causes") == 3
 
     def test_each_must_keep_the_limits_of_further_metrics(self) -> None:
         """The mean over all of them does."""

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pytest_linearity.numerics.measurement.limits import Limits
-from pytest_linearity.verdict.judge import linearity_radius, passes
+from pytest_linearity.verdict.passing import linearity_radius, passes
 from pytest_linearity.verdict.radius import judge_radius
 from tests.support.figures import metric_values
 

@@ -18,6 +18,7 @@ from pytest_linearity.verdict.regression.pairing import (
     require_same_inputs,
     require_same_keys,
 )
+from tests.support import kinds
 from tests.support.paired import Errors, report
 
 
@@ -289,11 +290,11 @@ class TestMismatch:
         assert "prompts of a direction at r=0.1: 2 here, 3 in the baseline" in message
 
     def test_pairs_of_other_directions_than_it_says(self) -> None:
-        kinds = [{"kind": "gaussian", "count": 2}, {"kind": "update", "count": 1}]
-        scope = {"directions": {"kind": "both", "kinds": kinds}}
+        kinds = [{"kind": "gaussian", "count": 3}]
+        scope = {"directions": {"kind": "one", "kinds": kinds}}
         then, now = report(ERRORS, scope=scope), report({0.1: [[0.1, 0.1]] * 3}, scope=scope)
         message = self.refused(now, then)
-        assert "the baseline has not 3 directions at every radius" in message
+        assert "the baseline has 2 directions at r=0.1, not 3" in message
 
 
 class TestOtherNumberOfDirections:
@@ -309,17 +310,13 @@ class TestOtherNumberOfDirections:
 
     def test_of_each_kind_by_itself(self) -> None:
         def of(gaussian: list[float], update: float) -> Report:
-            kinds = [
-                {"kind": "gaussian", "count": len(gaussian)},
-                {"kind": "update", "count": 1},
-            ]
-            errors = [[value] for value in [*gaussian, update]]
-            scope = {"directions": {"kind": "both", "kinds": kinds}}
-            return report({0.3: errors}, scope=scope, num_directions=len(gaussian))
+            errors = {"gaussian": {0.3: [[g] for g in gaussian]}, "update": {0.3: [[update]]}}
+            return kinds.report(errors)
 
         regression = compare(of([0.1, 0.2, 0.3], 0.4), of([0.1, 0.2], 0.4), 0.1)
-        assert regression.at(0.3).difference == 0
-        assert regression.at(0.3).pairs == regression.directions == 3
+        assert [entry.difference for entry in regression.entries] == [0, 0]
+        assert [entry.pairs for entry in regression.entries] == [2, 1]
+        assert regression.directions == 2
 
     def test_the_linearity_radius_is_of_them_too(self) -> None:
         # Its mean over three directions keeps the limit, that over five does not.

@@ -74,6 +74,7 @@ def test_relative_error_and_cosine_similarity_come_first(store: PairStore) -> No
 
 def test_flips_and_failures_are_those_of_their_radius(store: PairStore) -> None:
     assert [store.flips(radius) for radius in RADII] == [1 + 2 + 3 + 4, 5 + 6 + 7 + 8]
+    assert [store.flips(radius, [1]) for radius in RADII] == [3 + 4, 7 + 8]
     near, far = (store.values(radius)[-1] for radius in RADII)
     assert near.failure is None
     assert far.failure == "mine raised RuntimeError: too far"

@@ -462,6 +462,13 @@ def test_flipped_routing_decisions_are_counted() -> None:
             expected += int((before != after).any(-1).sum())
     assert result.routing_flips == (0, expected)
     assert expected > 0
+    more = Directions(model, 2, kinds=["gaussian", "rademacher"])
+    both = measure(model, model, more, radii, "float64")
+    assert both.by_kind["gaussian"].routing_flips == (0, expected)
+    assert both.routing_flips == (
+        0,
+        sum(facts.routing_flips[1] for facts in both.by_kind.values() if facts.routing_flips),
+    )
     truth = plain(model, directions, radii)
     torch.testing.assert_close(
         result.relative_error, truth.relative_error(radii), rtol=1e-6, atol=1e-8

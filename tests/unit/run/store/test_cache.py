@@ -13,6 +13,7 @@ from pytest_linearity.numerics.ranks import ProcessGroup
 from pytest_linearity.run.store.cache import Cache, RankZero
 from pytest_linearity.run.store.store import RunKey, Store
 from pytest_linearity.verdict.findings import Findings
+from tests.support import kinds
 from tests.support.diagnoses import measurement
 
 
@@ -125,3 +126,37 @@ def test_what_changes_while_it_is_measured_is_kept_as_it_was(
     found = Cache(tmp_path).get(key())
     assert found is not None
     assert found.environment["reused"]
+
+
+class TestKinds:
+    """Along a random kind ε is 0.1, along a file's 0.3; rounding causes 0.001 and 0.2."""
+
+    KIND = "file:some/where/d.safetensors"
+
+    def key(self, limits: object) -> RunKey:
+        radii = {"gaussian": [1.0], self.KIND: [0.4]}
+        more = {"radii": radii, "relerr_threshold": limits, "cos_threshold": -1}
+        return key(directions=["gaussian", self.KIND], **more)
+
+    def found_under(self, tmp_path: Path, limits: object) -> bool:
+        """Whether findings are reused that were kept under limits which they are far from."""
+        errors = {"gaussian": {1.0: [[0.1]] * 2}, self.KIND: {0.4: [[0.3]]}}
+        floors = {"gaussian": 0.001, self.KIND: 0.2}
+        cache = Cache(tmp_path)
+        cache.put(self.key({"gaussian": 5, self.KIND: 7}), kinds.findings(errors, floors=floors))
+        return cache.get(self.key(limits)) is not None
+
+    def test_limits_of_each_kind_are_no_part_of_a_path(self, tmp_path: Path) -> None:
+        assert self.found_under(tmp_path, {"gaussian": 5, self.KIND: 7})
+        assert all("/" not in path.stem for path in tmp_path.glob("*.found"))
+        assert len(list(tmp_path.glob("*.found"))) == 1
+
+    @pytest.mark.parametrize(
+        ("gaussian", "of_file", "reused"),
+        [(4, 4, True), (0.1, 4, False), (4, 0.4, False), (0.2, 4, True), (4, 0.01, True)],
+    )
+    def test_rounding_is_held_against_the_limit_of_each(
+        self, tmp_path: Path, gaussian: float, of_file: float, reused: bool
+    ) -> None:
+        """0.3 is known to 0.2 · 1.3 only, which reaches 0.4, not 0.01; 0.1 to 0.0011."""
+        assert self.found_under(tmp_path, {"gaussian": gaussian, self.KIND: of_file}) is reused

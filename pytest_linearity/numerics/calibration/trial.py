@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from pytest_linearity.errors import MeasurementError, first_line
+from pytest_linearity.errors import MeasurementError, first_line, shown_names
 from pytest_linearity.numerics.calibration.inspection import ForwardInspector
 from pytest_linearity.numerics.derivatives import CANDIDATES, extrapolate, steps
 from pytest_linearity.numerics.directions.directions import Directions
@@ -81,11 +81,19 @@ class TrialResult:
     """Largest step of the central differences that it was extrapolated from; None for none."""
     tail: frozenset[Site]
     """Sites of which some rows were left out, and the logits did not notice."""
+    changed: frozenset[str]
+    """Names of attributes and buffers that forwards have changed."""
 
     @property
     def change(self) -> Tensor:
         """Δ_true."""
         return self.logits[Evaluation(0, 0, self.radius)] - self.logits[Evaluation(0)]
+
+    @property
+    def repeats(self) -> bool:
+        """Whether a second forward at θ* gave the same."""
+        first, second = self.logits[Evaluation(0)], self.logits[Evaluation(1)]
+        return not float((first - second).norm()) > _SAME * float(first.norm())
 
     def check(self) -> None:
         """Refuse a model that is not a function of its served parameters.
@@ -93,19 +101,29 @@ class TrialResult:
         Raises:
             MeasurementError: With what was found.
         """
+        self.check_references()
+        if self.repeats:
+            return
+        first, second = self.logits[Evaluation(0)], self.logits[Evaluation(1)]
+        changed = f"; it changes {shown_names(sorted(self.changed))}" if self.changed else ""
+        raise MeasurementError(
+            "the model's forward is not deterministic: two forwards with the same parameters and "
+            f"prompt differ by {float((first - second).norm()):.3g} in logits of norm "
+            f"{float(first.norm()):.3g}{changed}; switch off dropout and other sampling "
+            "(model.eval()), and what is kept from one forward to the next"
+        )
+
+    def check_references(self) -> None:
+        """Refuse a model that reads a parameter past its module.
+
+        Raises:
+            MeasurementError: With the parameter's name.
+        """
         if self.inspector.cached is not None:
             raise MeasurementError(
                 f"the forward reads parameter {self.inspector.cached!r} through a reference kept "
                 "elsewhere than in its module, so that a perturbation would not reach the logits; "
                 "read it as an attribute of the module that owns it"
-            )
-        first, second = self.logits[Evaluation(0)], self.logits[Evaluation(1)]
-        size, difference = float(first.norm()), float((first - second).norm())
-        if difference > _SAME * size:
-            raise MeasurementError(
-                "the model's forward is not deterministic: two forwards with the same parameters "
-                f"and prompt differ by {difference:.3g} in logits of norm {size:.3g}; "
-                "switch off dropout and other sampling (model.eval())"
             )
 
 
@@ -119,13 +137,16 @@ class Trial:
         directions: Directions,
         radius: float,
         device: torch.device,
+        *,
+        interleaved: bool = True,
     ) -> None:
-        """The arguments are those of `calibrate`."""
+        """The arguments are those of `calibrate`; `interleaved` is that of `Lockstep`."""
         self._model = model
         self._logits = logits
         self._directions = directions
         self._radius = radius
         self._device = device
+        self._interleaved = interleaved
         self.step: float | None = None
         """Largest step of the central differences; None where forward mode works."""
         self.no_forward_mode: str | None = None
@@ -188,7 +209,7 @@ class Trial:
         tails: dict[int, Tail] = {0: self._log}
         for place, site in enumerate(self._candidates):
             tails[2 + place] = Tail(self._log.needed, frozenset([site]))
-        Lockstep(
+        engine = Lockstep(
             self._model,
             [self._logits] * (2 + len(self._candidates)),
             self._directions,
@@ -196,7 +217,9 @@ class Trial:
             share_primals=False,
             share_trunk=way.shares_trunk,
             tails=tails,
-        ).run(self._evaluations(dtype, way.forward_mode), finished, modes=modes)
+            interleaved=self._interleaved,
+        )
+        engine.run(self._evaluations(dtype, way.forward_mode), finished, modes=modes)
         tangent = tangents[0] if tangents else None
         derivative, step = (tangent, None) if tangent is not None else self._extrapolated(logits)
         _same_primal(logits)
@@ -208,7 +231,15 @@ class Trial:
             if logits[Evaluation(2 + place)].isfinite().all()
         )
         return TrialResult(
-            inspector, selections, logits, self._radius, tangent, derivative, step, tail
+            inspector,
+            selections,
+            logits,
+            self._radius,
+            tangent,
+            derivative,
+            step,
+            tail,
+            engine.changed,
         )
 
     def _evaluations(self, dtype: torch.dtype, forward_mode: bool) -> list[Evaluation]:

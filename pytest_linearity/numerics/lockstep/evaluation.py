@@ -8,6 +8,7 @@ a thread, as its modes and whether gradients are on, is put aside with it.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,6 +77,8 @@ class Coroutine:
         self.uses: dict[tuple[str, int, int], int] = {}
         self._greenlet = _EvaluationGreenlet(run)
         self._greenlet.coroutine = self
+        # A greenlet has context variables of its own, which would all be at their defaults.
+        self._greenlet.gr_context = copy_context()
         self._state = _ThreadState(modes)
 
     @property

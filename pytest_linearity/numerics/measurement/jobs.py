@@ -53,6 +53,8 @@ class Job:
     """Whether what runs before the first perturbed parameter may run once."""
     tails: Mapping[int, Tail]
     """What linear layers may leave out, by batch."""
+    interleaved: bool
+    """Whether evaluations may advance together."""
     evaluations: Sequence[Evaluation]
     """What is to run; every batch with its baseline."""
     sink: Callable[[], Sink]
@@ -99,4 +101,5 @@ class Alone:
             share_primals=job.share_primals,
             share_trunk=job.share_trunk,
             tails=job.tails,
+            interleaved=job.interleaved,
         ).run(job.evaluations, sink.take, modes=sink.modes, served=job.served)

@@ -206,6 +206,7 @@ def _collect(radii: Sequence[float], work: RunningMeasurement) -> Measurement:
         no_forward_mode=calibration.no_forward_mode,
         kinds=work.kinds,
         directions=tuple(figures.directions),
+        not_interleaved=calibration.not_interleaved,
         evaluations=work.evaluations,
         routing_flips=tuple(figures.flips(r) for r in radii) if calibration.selects else None,
         still=tuple(map(figures.is_still, radii)),

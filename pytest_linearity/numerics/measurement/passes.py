@@ -108,6 +108,7 @@ class Pass:
                 share_primals=self.calibration.share_primals,
                 share_trunk=common.trunk,
                 tails=common.tails,
+                interleaved=self.calibration.not_interleaved is None,
                 evaluations=evaluations,
                 sink=partial(
                     Reduction,

@@ -182,6 +182,7 @@ def run_jointly(jobs: Sequence[Job]) -> None:
         share_primals=all(job.share_primals for job in jobs),
         share_trunk=all(job.share_trunk for job in jobs),
         tails=joint.tails(),
+        interleaved=all(job.interleaved for job in jobs),
     ).run(list(joint.owners), joint.take, modes=joint.modes, served=joint.served)
 
 

@@ -28,6 +28,7 @@ SITE = Site("weight", 0, 0)
 CALIBRATION = Calibration(
     share_primals=True,
     share_trunk=True,
+    not_interleaved=None,
     selects=False,
     widest=8,
     tail=frozenset([SITE]),

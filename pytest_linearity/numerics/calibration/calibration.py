@@ -37,6 +37,10 @@ class Calibration:
     """Whether what runs before the first perturbed parameter may run once."""
     not_interleaved: str | None
     """Why evaluations must not advance together; None where they may."""
+    changes_state: bool
+    """Whether a forward changes attributes or buffers, so that batches must not run together."""
+    asks: bool
+    """Whether the forward asks for any parameter in scope."""
     selects: bool
     """Whether the forward makes discrete choices, as routers do."""
     widest: int
@@ -47,6 +51,8 @@ class Calibration:
     """Largest step of the central differences; None where forward mode works."""
     no_forward_mode: str | None
     """Why forward mode does not work."""
+    only_exact: bool
+    """Whether forward mode works in float64 alone, so that derivatives are always taken there."""
     noise: float
     """Norm of what float32 rounding adds to the true change of one prompt's logits."""
     jvp_noise: float
@@ -128,11 +134,14 @@ def calibrate(
         share_primals=not exact.inspector.changes_products,
         share_trunk=trial.share_trunk and not_interleaved is None,
         not_interleaved=not_interleaved,
+        changes_state=bool(exact.changed),
+        asks=not exact.asked.isdisjoint(directions.names),
         selects=bool(exact.selections.chosen),
         widest=exact.inspector.widest,
         tail=rounded.tail,
         step=trial.step,
         no_forward_mode=trial.no_forward_mode,
+        only_exact=trial.only_exact,
         noise=noise,
         jvp_noise=jvp_noise,
         slope=_mean_norm(exact.derivative),

@@ -19,6 +19,7 @@ from pytest_linearity.numerics.directions.directions import Directions
 from pytest_linearity.numerics.lockstep.evaluation import Evaluation
 from pytest_linearity.numerics.lockstep.logits import Logits
 from pytest_linearity.numerics.lockstep.scheduler import Lockstep
+from pytest_linearity.numerics.lockstep.state import state_kept
 from pytest_linearity.numerics.precision import Arithmetic
 
 _SAME_CHANGE = 1e-6
@@ -63,7 +64,16 @@ def first_trial(
             return trial, result, None
         reason = "the forward keeps state between its parts" + alone.whereabouts
     trial = Trial(model, logits, directions, radius, device, interleaved=False)
-    result = trial.run(torch.float64)
+    try:
+        result = trial.run(torch.float64)
+    except (MeasurementError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        with torch.no_grad(), state_kept(model):
+            logits()  # what fails by itself says why
+        raise MeasurementError(
+            f"the forward cannot be followed where it runs by itself ({class_and_line(error)})"
+        ) from error
     result.check()
     return trial, result, reason
 

@@ -22,7 +22,7 @@ from pytest_linearity.numerics.derivatives import CANDIDATES, extrapolate, steps
 from pytest_linearity.numerics.directions.directions import Directions
 from pytest_linearity.numerics.lockstep.dual import unpack_dual
 from pytest_linearity.numerics.lockstep.evaluation import Evaluation
-from pytest_linearity.numerics.lockstep.logits import Logits, needed_tokens
+from pytest_linearity.numerics.lockstep.logits import Logits, check_logits, needed_tokens
 from pytest_linearity.numerics.lockstep.scheduler import Lockstep
 from pytest_linearity.numerics.lockstep.tail import Site, SiteLog, Tail
 from pytest_linearity.numerics.lockstep.trunk import TrunkMismatch
@@ -83,6 +83,8 @@ class TrialResult:
     """Sites of which some rows were left out, and the logits did not notice."""
     changed: frozenset[str]
     """Names of attributes and buffers that forwards have changed."""
+    asked: frozenset[str]
+    """Canonical names of the parameters that forwards have asked for."""
 
     @property
     def change(self) -> Tensor:
@@ -102,6 +104,11 @@ class TrialResult:
             MeasurementError: With what was found.
         """
         self.check_references()
+        if not self.asked:
+            raise MeasurementError(
+                "no evaluation asked for any of the model's parameters: it is scripted or traced "
+                "(torch.jit), where no perturbation reaches them, or it is another model that runs"
+            )
         if self.repeats:
             return
         first, second = self.logits[Evaluation(0)], self.logits[Evaluation(1)]
@@ -151,7 +158,10 @@ class Trial:
         """Largest step of the central differences; None where forward mode works."""
         self.no_forward_mode: str | None = None
         """Why forward mode does not work."""
+        self.only_exact = False
+        """Whether it works in float64 alone."""
         self._way = _WAYS[0]
+        self._ran = False
         needed = needed_tokens(logits)
         self._log = SiteLog(torch.zeros(0) if needed is None else needed)
         self._candidates: list[Site] = []
@@ -185,6 +195,11 @@ class Trial:
 
     def _keep_to(self, way: _Way, result: TrialResult, failures: Sequence[Exception]) -> None:
         """Remember what worked, and why nothing quicker did."""
+        self.only_exact = self._ran and self._way.forward_mode and not way.forward_mode
+        if self.only_exact:
+            self._way = self._way._replace(shares_trunk=way.shares_trunk)
+            return
+        self._ran = True
         self._way = way
         self.step = result.step
         if not result.selections.chosen and not self._log.needed.all():
@@ -198,6 +213,7 @@ class Trial:
         tangents: list[Tensor | None] = []
 
         def finished(evaluation: Evaluation, output: Tensor) -> None:
+            check_logits(output)
             if evaluation.is_jvp:
                 output, tangent = unpack_dual(output)
                 tangents.append(torch.zeros_like(output) if tangent is None else tangent)
@@ -240,6 +256,7 @@ class Trial:
             step,
             tail,
             engine.changed,
+            engine.asked,
         )
 
     def _evaluations(self, dtype: torch.dtype, forward_mode: bool) -> list[Evaluation]:

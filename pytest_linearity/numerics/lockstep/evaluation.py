@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
 
+from pytest_linearity.errors import MeasurementError
 from pytest_linearity.numerics.lockstep.requests import Request
 from pytest_linearity.numerics.lockstep.tail import Site
 
@@ -139,19 +140,28 @@ def current() -> Coroutine | None:
     return running.coroutine if isinstance(running, _EvaluationGreenlet) else None
 
 
+class OutsideEvaluation(MeasurementError):
+    """A parameter was read where nobody can serve it."""
+
+    def __init__(self, name: str) -> None:
+        """The error of one parameter."""
+        super().__init__(
+            f"parameter {name!r} was read outside of an evaluation while the model is being "
+            "measured: in a thread that its forward starts, or by another user of the model; "
+            "neither can be followed"
+        )
+
+
 def ask(request: Request) -> Any:
     """Suspend the running evaluation until its request is served.
 
     Raises:
-        RuntimeError: If no evaluation is running: the model is in use from elsewhere. Or if the
-            tangent of a parameter would be lost.
+        OutsideEvaluation: If no evaluation is running: the model is in use from elsewhere.
+        RuntimeError: If the tangent of a parameter would be lost.
     """
     running = greenlet.getcurrent()
     if not isinstance(running, _EvaluationGreenlet):
-        raise RuntimeError(
-            f"parameter {request.name!r} was read outside of an evaluation while the model is "
-            "being measured; a model cannot be used from elsewhere at the same time"
-        )
+        raise OutsideEvaluation(request.name)
     if running.coroutine.evaluation.is_jvp and not torch._C._is_fwd_grad_enabled():
         raise RuntimeError(
             f"parameter {request.name!r} is used where forward mode is off, as it is inside a "
@@ -172,11 +182,14 @@ class _ThreadState:
         # Off inside a custom autograd function, which may well use parameters.
         self.forward_grad = True
         self.autocast = dict.fromkeys(_AUTOCAST, False)
+        self.transforms: list[Any] = []  # of torch.func, the innermost first
 
     @classmethod
     def take(cls) -> _ThreadState:
         """Read the present state and leave one without modes."""
         state = cls([mode for mode in _mode_stack() if not _is_over(mode)])
+        while under_transform():
+            state.transforms.append(torch._C._functorch.pop_dynamic_layer_stack())
         for _ in _mode_stack():
             torch._C._pop_torch_function_stack()
         state.grad = torch.is_grad_enabled()
@@ -190,9 +203,16 @@ class _ThreadState:
         torch._C._set_fwd_grad_enabled(self.forward_grad)
         for kind, enabled in self.autocast.items():
             torch.set_autocast_enabled(kind, enabled)
+        for transform in reversed(self.transforms):
+            torch._C._functorch.push_dynamic_layer_stack(transform)
         # Last, as modes would see the calls above.
         for mode in self.modes:
             torch._C._push_on_torch_function_stack(mode)
+
+
+def under_transform() -> bool:
+    """Whether this code runs inside a transform of torch.func, as vmap or grad."""
+    return torch._C._functorch.peek_interpreter_stack() is not None
 
 
 def _mode_stack() -> list[TorchFunctionMode]:

@@ -73,9 +73,11 @@ class Lockstep:
         self._share_primals = share_primals
         self.share_trunk = share_trunk
         self._tails = tails
-        self._interleaved = interleaved
+        self.interleaved = interleaved
         self.changed: frozenset[str] = frozenset()
         """Names of attributes and buffers that forwards of the last run have changed."""
+        self.asked: frozenset[str] = frozenset()
+        """Canonical names of the parameters that they have asked for."""
         self._prefixes = [prefix_of(run) for run in logits]
         self._prefix: SharedPrefix | None = next(filter(None, self._prefixes), None)
 
@@ -105,8 +107,8 @@ class Lockstep:
             PrefixMismatch: If prompts share a prefix and cannot; run them whole, then.
             BaseException: Whatever a forward raises.
         """
-        self.changed = frozenset()
-        if self._interleaved:
+        self.changed = self.asked = frozenset()
+        if self.interleaved:
             self._run(evaluations, finished, modes, served)
             return
         names = [name for name, _ in self._model.named_parameters()]
@@ -159,6 +161,7 @@ class Lockstep:
             finally:
                 round_.end()
                 self.changed |= frozenset(state.changed())
+                self.asked |= round_.asked
                 if self._prefix is not None:
                     self._prefix.end()
 
@@ -192,6 +195,7 @@ class _Round:
         self._pending = list(evaluations)
         sizes = Counter(evaluation.batch for evaluation in evaluations)
         self._alone = {batch for batch, size in sizes.items() if size == 1}
+        self.asked: set[str] = set()
 
     def advance(self, finished: Finished, served: Callable[[str], None]) -> None:
         """Start everything, then serve the furthest behind until nobody waits."""
@@ -201,6 +205,7 @@ class _Round:
             assert most_urgent.request is not None
             key = most_urgent.request.key
             group = [c for c in self._waiting if c.request and c.request.key == key]
+            self.asked.update(name for c in group if c.request for name in c.request.names)
             for coroutine, response in self._supply.serve(group):
                 coroutine.resume(response)
                 self._settle(coroutine, finished)

@@ -22,6 +22,10 @@ from pytest_linearity.numerics.lockstep.pytree import leaves
 _CONTAINERS = frozenset([dict, OrderedDict, defaultdict, list, set, deque])
 
 
+class StateMismatch(Exception):
+    """Batches that ran together change what their forwards may read: run each by itself."""
+
+
 class _Value(NamedTuple):
     """One attribute or buffer, as it was."""
 

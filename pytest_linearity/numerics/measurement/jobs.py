@@ -9,10 +9,12 @@ from typing import Protocol
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from pytest_linearity.errors import shown_names
 from pytest_linearity.numerics.directions.source import DirectionSource
 from pytest_linearity.numerics.lockstep.evaluation import Evaluation
 from pytest_linearity.numerics.lockstep.logits import Logits, prefix_of
 from pytest_linearity.numerics.lockstep.scheduler import Lockstep
+from pytest_linearity.numerics.lockstep.state import StateMismatch
 from pytest_linearity.numerics.lockstep.tail import Tail
 from pytest_linearity.numerics.precision import Arithmetic
 
@@ -63,6 +65,11 @@ class Job:
     """Told the name of each parameter when it has been served."""
 
     @property
+    def has_several_batches(self) -> bool:
+        """Whether evaluations of several batches are to run."""
+        return len({evaluation.batch for evaluation in self.evaluations}) > 1
+
+    @property
     def shares_work(self) -> bool:
         """Whether evaluations have a trunk, a tail or a prefix that they could do without."""
         prefixes = (prefix_of(run) for run in self.logits)
@@ -80,6 +87,7 @@ class Engine(Protocol):
         """Run a job to its end.
 
         Raises:
+            StateMismatch: If it has several batches, and forwards change the state of their model.
             TrunkMismatch, TailMismatch, PrefixMismatch: See `Lockstep`.
             BaseException: Whatever a forward raises.
         """
@@ -93,7 +101,7 @@ class Alone:
     def run(self, job: Job) -> None:
         """Run a job to its end."""
         sink = job.sink()
-        Lockstep(
+        engine = Lockstep(
             job.model,
             job.logits,
             job.directions,
@@ -102,4 +110,19 @@ class Alone:
             share_trunk=job.share_trunk,
             tails=job.tails,
             interleaved=job.interleaved,
-        ).run(job.evaluations, sink.take, modes=sink.modes, served=job.served)
+        )
+        engine.run(job.evaluations, sink.take, modes=sink.modes, served=job.served)
+        check_state(engine, job.evaluations)
+
+
+def check_state(engine: Lockstep, evaluations: Sequence[Evaluation]) -> None:
+    """Batches that advance together must find the state that the model is in.
+
+    What one of them grows or switches for its own length, the other would go on with.
+
+    Raises:
+        StateMismatch: If there are several, and forwards have changed it.
+    """
+    batches = {evaluation.batch for evaluation in evaluations}
+    if engine.interleaved and engine.changed and len(batches) > 1:
+        raise StateMismatch(f"forwards change {shown_names(sorted(engine.changed))}")

@@ -11,13 +11,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize
 
-from pytest_linearity import Directions, Measurement, measure
+from pytest_linearity import Directions, Measurement, Setup, measure, measure_with
 from pytest_linearity.errors import MeasurementError
 from pytest_linearity.numerics.calibration.calibration import calibrate
+from pytest_linearity.numerics.measurement.simultaneous import measure_together
 from tests.support.in_place import TOLERANCE, relative_error
 
 X = torch.randn(3, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
 RADII = (0.03, 0.3)
+CPU = torch.device("cpu")
 
 
 class Layers(nn.Module):
@@ -185,7 +187,7 @@ def test_state_on_self_gives_what_a_local_gives() -> None:
 @pytest.mark.parametrize("radius", [1e-6, 1e-3, 10.0])
 def test_state_is_found_at_any_radius(radius: float) -> None:
     model = Layers(on_self)
-    calibration = calibrate(model, model, Directions(model, 1), radius, torch.device("cpu"))
+    calibration = calibrate(model, model, Directions(model, 1), radius, CPU)
     assert calibration.not_interleaved is not None
 
 
@@ -284,3 +286,65 @@ def test_progress_of_evaluations_one_after_another_is_told_in_shares() -> None:
     assert seen == sorted(seen)
     assert {total for _, total in seen} == {6}
     assert {done for done, _ in seen} == {1, 2, 3, 4, 5, 6}
+
+
+class Grows(nn.Module):
+    """A scale that a longer prompt changes for all that come after it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            self.a, self.b = nn.Linear(4, 6), nn.Linear(6, 5)
+        self.double()
+        self.longest = 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.longest = max(self.longest, x.shape[1])
+        return self.b((self.a(x) * self.longest).tanh().mean(1))
+
+
+@pytest.mark.parametrize("seen", [True, False], ids=["by calibration", "later"])
+@pytest.mark.parametrize("scopes", [1, 2])
+def test_a_batch_does_not_meet_what_another_has_grown(seen: bool, scopes: int) -> None:
+    model = Grows()
+    x = torch.randn(2, 9, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+
+    def batch(tokens: int) -> Any:
+        def run() -> Tensor:
+            return model(x[:, :tokens])
+
+        run.tokens = 2 * tokens  # type: ignore[attr-defined]
+        return run
+
+    batches, first = [batch(n) for n in (3, 9, 5)], batch(2)
+    directions = [Directions(model, 2, scope=s) for s in ("full", "biases")[:scopes]]
+    setups = [
+        lambda engine, d=d: measure_with(
+            Setup(
+                model,
+                batches,
+                d,
+                CPU,
+                "float64",
+                calibration=None if seen else first,
+                engine=engine,
+            ),
+            RADII,
+        )
+        for d in directions
+    ]
+    results = measure_together(setups)
+    for result, d in zip(results, directions, strict=True):
+        assert isinstance(result, Measurement)
+        assert result.not_interleaved is None
+        truth = []
+        for run in batches:
+
+            def fresh(run: Callable[[], Tensor] = run) -> Tensor:
+                model.longest = 2
+                return run()
+
+            truth.append(relative_error(model, fresh, d, RADII))
+        model.longest = 2
+        torch.testing.assert_close(result.relative_error, torch.cat(truth, dim=-1), **TOLERANCE)

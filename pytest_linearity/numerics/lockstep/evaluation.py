@@ -7,6 +7,7 @@ a thread, as its modes and whether gradients are on, is put aside with it.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from contextvars import copy_context
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
 
 from pytest_linearity.errors import MeasurementError
+from pytest_linearity.numerics.lockstep.loans import Loans
 from pytest_linearity.numerics.lockstep.requests import Request
 from pytest_linearity.numerics.lockstep.tail import Site
 
@@ -76,6 +78,7 @@ class Coroutine:
         self.request: Request | None = None
         self.result: Tensor | None = None
         self.uses: dict[tuple[str, int, int], int] = {}
+        self._loans = Loans()
         self._greenlet = _EvaluationGreenlet(run)
         self._greenlet.coroutine = self
         # A greenlet has context variables of its own, which would all be at their defaults.
@@ -101,8 +104,11 @@ class Coroutine:
             response: What the last request asked for; nothing for the first call.
 
         Raises:
+            MeasurementError: If the forward has written into a parameter's values.
             BaseException: Whatever the forward raises.
         """
+        if self.request is not None and self.request.lends:
+            self._loans.lend(response, self.request.name)
         self.request = None
         started = bool(self._greenlet)
         outer = _ThreadState.take()
@@ -112,6 +118,7 @@ class Coroutine:
         finally:
             self._state = _ThreadState.take()
             outer.put()
+        self._loans.check()
         if self.finished:
             self.result = outcome
         else:
@@ -183,6 +190,7 @@ class _ThreadState:
         self.forward_grad = True
         self.autocast = dict.fromkeys(_AUTOCAST, False)
         self.transforms: list[Any] = []  # of torch.func, the innermost first
+        self.event_loop: Any = None
 
     @classmethod
     def take(cls) -> _ThreadState:
@@ -192,6 +200,8 @@ class _ThreadState:
             state.transforms.append(torch._C._functorch.pop_dynamic_layer_stack())
         for _ in _mode_stack():
             torch._C._pop_torch_function_stack()
+        state.event_loop = asyncio._get_running_loop()
+        asyncio._set_running_loop(None)
         state.grad = torch.is_grad_enabled()
         state.forward_grad = torch._C._is_fwd_grad_enabled()
         state.autocast = {kind: torch.is_autocast_enabled(kind) for kind in _AUTOCAST}
@@ -203,6 +213,7 @@ class _ThreadState:
         torch._C._set_fwd_grad_enabled(self.forward_grad)
         for kind, enabled in self.autocast.items():
             torch.set_autocast_enabled(kind, enabled)
+        asyncio._set_running_loop(self.event_loop)
         for transform in reversed(self.transforms):
             torch._C._functorch.push_dynamic_layer_stack(transform)
         # Last, as modes would see the calls above.

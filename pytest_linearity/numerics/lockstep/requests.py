@@ -7,7 +7,7 @@ look-ups, which need no more than a slice of the parameter at a time.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -24,6 +24,8 @@ class Request:
     """Row after the last."""
     shape: tuple[int, ...]
     """Shape in which the evaluation sees these rows."""
+    lends: bool = field(default=False, kw_only=True)
+    """Whether the answer stands for the parameter, so that it must not be written into."""
 
     @property
     def key(self) -> tuple[str, int, int]:

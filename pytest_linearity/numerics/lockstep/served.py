@@ -20,6 +20,7 @@ from pytest_linearity.errors import MeasurementError
 from pytest_linearity.numerics.directions.layout import matrix_shape
 from pytest_linearity.numerics.lockstep.dual import make_dual
 from pytest_linearity.numerics.lockstep.evaluation import OutsideEvaluation, ask, under_transform
+from pytest_linearity.numerics.lockstep.loans import refuse_to_write
 from pytest_linearity.numerics.lockstep.requests import ProductRequest, Request, RowsRequest
 from pytest_linearity.numerics.precision import writes_into_first
 
@@ -123,7 +124,7 @@ class Placeholder(Tensor):
             response = handler(*args, **kwargs)
             if response is not NotImplemented:
                 return response
-        args, kwargs = tree_map(_value, (args, dict(kwargs)))
+        args, kwargs = tree_map(_cast_value if func in _CASTS else _value, (args, dict(kwargs)))
         return func(*args, **kwargs)
 
     @classmethod
@@ -146,10 +147,16 @@ def _value(leaf: Any) -> Any:
     return _materialise(leaf) if is_served(leaf) else leaf
 
 
-def _materialise(placeholder: Placeholder) -> Tensor:
+def _cast_value(leaf: Any) -> Any:
+    return _materialise(leaf, lends=False) if is_served(leaf) else leaf
+
+
+def _materialise(placeholder: Placeholder, *, lends: bool = True) -> Tensor:
     with torch._C.DisableTorchFunctionSubclass():
         shape = tuple(placeholder.shape)
-    request = Request(placeholder.canonical, placeholder.start, placeholder.stop, shape)
+    request = Request(
+        placeholder.canonical, placeholder.start, placeholder.stop, shape, lends=lends
+    )
     value: Tensor = _ask(placeholder, request)
     return value
 
@@ -166,11 +173,7 @@ def _ask(placeholder: Placeholder, request: Request) -> Any:
 def _refuse_to_write(func: Any, args: tuple[Any, ...]) -> None:
     """Raises MeasurementError if a function would change a parameter: it would not last."""
     if args and is_served(args[0]):
-        raise MeasurementError(
-            f"the forward changes parameter {args[0].canonical!r} in place "
-            f"({getattr(func, '__name__', func)}), so it is no function of the checkpoint's "
-            "parameters; switch that off in the model's config"
-        )
+        raise refuse_to_write(args[0].canonical, getattr(func, "__name__", str(func)))
 
 
 def _refuse_gradient(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
@@ -264,6 +267,11 @@ _HANDLERS: dict[Any, Callable[..., Any]] = {
     torch.detach: _attached,
     Tensor.data.__get__: _attached,  # type: ignore[attr-defined]
 }
+
+_CASTS: frozenset[Any] = frozenset(
+    [Tensor.to, Tensor.type, Tensor.float, Tensor.half, Tensor.bfloat16, Tensor.double]
+)
+"""Functions that give a copy of the parameter, if not where it is served as they ask for."""
 
 _WRITES: frozenset[Any] = frozenset([Tensor.data.__set__])  # type: ignore[attr-defined]
 """Functions that change their first argument in place, and whose names do not say so."""

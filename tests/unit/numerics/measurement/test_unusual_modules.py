@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -120,6 +121,16 @@ def gradient(m: Any, x: Tensor) -> Tensor:
     return m.c(m.b(torch.func.grad(loss)(h)).tanh())
 
 
+def awaited(m: Any, x: Tensor) -> Tensor:
+    async def hidden(x: Tensor) -> Tensor:
+        return m.b(m.a(x).tanh()).tanh()
+
+    async def both() -> list[Tensor]:
+        return await asyncio.gather(hidden(x), hidden(2 * x))
+
+    return m.c(sum(asyncio.run(both())))
+
+
 NETS: dict[str, Callable[[], Net]] = {
     "parameters without entries": lambda: Net(with_entries_of_none, **ENTRIES_OF_NONE),
     "not contiguous": lambda: Net(transposed, **TRANSPOSED),
@@ -131,6 +142,7 @@ NETS: dict[str, Callable[[], Net]] = {
     "jacrev": lambda: Net(partial(jacobian, torch.func.jacrev)),
     "jacfwd": lambda: Net(partial(jacobian, torch.func.jacfwd)),
     "func.grad": lambda: Net(gradient),
+    "asyncio": lambda: Net(awaited),
     "data parallel": lambda: Net(lambda m, x: m.p(plain(m, x)), p=_parallel),
     "fx": lambda: Net(lambda m, x: m.p(plain(m, x)), p=_symbolic),
 }
@@ -293,6 +305,56 @@ def test_rows_that_a_look_up_scales_are_refused(make: Callable[..., nn.Module]) 
     )
     with pytest.raises(MeasurementError, match=r"'rows\.weight' in place \(max_norm=0\.5\).*None$"):
         measured(net)
+
+
+WRITES: dict[str, Callable[[Tensor], object]] = {
+    "data": lambda w: w.data.clamp_(-0.1, 0.1),
+    "detach": lambda w: w.detach().mul_(2),
+    "view": lambda w: w.view(-1).mul_(2),
+    "row": lambda w: w[0].zero_(),
+    "transposed": lambda w: w.t().add_(1),
+    "cast to what it is": lambda w: w.data.double().mul_(2),
+}
+
+
+@pytest.mark.parametrize("scope", ["full", "regex:^c"])
+@pytest.mark.parametrize("how", WRITES)
+def test_a_parameter_that_is_written_into_by_an_alias_is_refused(how: str, scope: str) -> None:
+    def forward(m: Any, x: Tensor) -> Tensor:
+        WRITES[how](m.a.weight)
+        return plain(m, x)
+
+    with pytest.raises(MeasurementError, match=r"changes parameter 'a\.weight' in place"):
+        measured(Net(forward), scope=scope)
+
+
+def test_a_write_long_after_the_parameter_was_read_is_refused() -> None:
+    def forward(m: Any, x: Tensor) -> Tensor:
+        weight = m.b.weight.detach()
+        hidden = m.a(x)
+        weight += 1
+        return m.c(hidden.tanh() @ weight)
+
+    with pytest.raises(MeasurementError, match=r"changes parameter 'b\.weight' in place"):
+        measured(Net(forward))
+
+
+@pytest.mark.parametrize("cast", [Tensor.double, lambda w: w.to(torch.float64)])
+def test_what_a_cast_has_copied_may_be_written_into(cast: Callable[[Tensor], Tensor]) -> None:
+    def of(forward: Callable[[Any, Tensor], Tensor]) -> Measurement:
+        return measured(Net(forward).to(torch.float32))
+
+    def written(m: Any, x: Tensor) -> Tensor:
+        weight = cast(m.a.weight)
+        weight *= 2
+        return functional.linear(functional.linear(x, weight).tanh(), cast(m.c.weight))
+
+    def multiplied(m: Any, x: Tensor) -> Tensor:
+        weight = 2 * m.a.weight.double()
+        return functional.linear(functional.linear(x, weight).tanh(), m.c.weight.double())
+
+    one, other = of(written), of(multiplied)
+    torch.testing.assert_close(one.relative_error, other.relative_error, rtol=1e-9, atol=0)
 
 
 def in_a_pool(m: Any, x: Tensor) -> Tensor:

@@ -2,12 +2,11 @@
 
 An activation that is kept on a module, in a buffer, by a hook or in a cache until a later layer
 reads it may by then be that of another evaluation. Where it is kept cannot be known, but what comes
-of it can be seen: two evaluations that advanced together, against the same two alone.
+of it can be seen: an evaluation that advanced among others, against the same one alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -58,7 +57,7 @@ def first_trial(
         reason = f"evaluations that advance together fail ({class_and_line(error)})"
     else:
         result.check_references()
-        alone = _alone(model, logits, directions, radius, device)
+        alone = _alone(model, logits, directions, trial.between, device)
         if alone.gives_the_same(result):
             result.check()
             return trial, result, None
@@ -80,11 +79,12 @@ def first_trial(
 
 @dataclass(frozen=True)
 class _Alone:
-    """The baseline and one step, each evaluated alone."""
+    """One evaluation of a trial, repeated alone."""
 
-    logits: Mapping[Evaluation, Tensor]
+    evaluation: Evaluation
+    logits: Tensor
     changed: frozenset[str]
-    """Names of attributes and buffers that their forwards have changed."""
+    """Names of attributes and buffers that its forward has changed."""
 
     @property
     def whereabouts(self) -> str:
@@ -92,20 +92,22 @@ class _Alone:
         return f" ({shown_names(sorted(self.changed))})" if self.changed else ""
 
     def gives_the_same(self, together: TrialResult) -> bool:
-        """Whether they gave then what they give alone, but for rounding."""
-        tolerance = max(
-            _SAME_CHANGE * _norm(together.change),
-            _SAME_LOGITS * _norm(self.logits[Evaluation(0)]),
-        )
-        pairs = [(logits, together.logits[e]) for e, logits in self.logits.items()]
-        return together.repeats and all(
-            _norm(one - other) <= tolerance and torch.equal(one.isfinite(), other.isfinite())
-            for one, other in pairs
+        """Whether it gave then what it gives alone, but for rounding."""
+        other = together.logits[self.evaluation]
+        tolerance = max(_SAME_CHANGE * _norm(together.change), _SAME_LOGITS * _norm(self.logits))
+        return (
+            together.repeats
+            and _norm(self.logits - other) <= tolerance
+            and torch.equal(self.logits.isfinite(), other.isfinite())
         )
 
 
 def _alone(
-    model: nn.Module, logits: Logits, directions: Directions, radius: float, device: torch.device
+    model: nn.Module,
+    logits: Logits,
+    directions: Directions,
+    evaluation: Evaluation,
+    device: torch.device,
 ) -> _Alone:
     engine = Lockstep(
         model,
@@ -117,8 +119,8 @@ def _alone(
         interleaved=False,
     )
     outputs: dict[Evaluation, Tensor] = {}
-    engine.run([Evaluation(0), Evaluation(0, 0, radius)], outputs.__setitem__)
-    return _Alone(outputs, engine.changed)
+    engine.run([evaluation], outputs.__setitem__)
+    return _Alone(evaluation, outputs[evaluation], engine.changed)
 
 
 def _norm(values: Tensor) -> float:

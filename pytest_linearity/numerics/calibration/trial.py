@@ -171,6 +171,14 @@ class Trial:
         """Whether evaluations may share their trunk."""
         return self._way.shares_trunk
 
+    @property
+    def between(self) -> Evaluation:
+        """An evaluation that in every group is served after some and before others.
+
+        Of state that evaluations share the first of them, or the last, may be right; not this one.
+        """
+        return Evaluation(0, 0, -self._radius)
+
     def run(self, dtype: torch.dtype) -> TrialResult:
         """Run in one arithmetic; the first run finds out what works, and a later one keeps to it.
 
@@ -262,14 +270,14 @@ class Trial:
     def _evaluations(self, dtype: torch.dtype, forward_mode: bool) -> list[Evaluation]:
         evaluations = [Evaluation(0), Evaluation(0, 0, self._radius)]
         if dtype == torch.float64:
-            evaluations.append(Evaluation(1))
+            evaluations += [Evaluation(1), self.between]
         evaluations += [Evaluation(2 + place) for place in range(len(self._candidates))]
         if forward_mode:
             evaluations.append(Evaluation(0, 0))
             if dtype == torch.float64:
                 evaluations.append(Evaluation(0, 0, _NUDGE))
         elif dtype == torch.float64:
-            at = {step for h in CANDIDATES for step in steps(h)} - {self._radius}
+            at = {step for h in CANDIDATES for step in steps(h)} - {self._radius, -self._radius}
             evaluations += [Evaluation(0, 0, step) for step in sorted(at)]
         return evaluations
 

@@ -7,8 +7,9 @@ every dtype argument and every narrower tensor into the wanted dtype.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -25,6 +26,10 @@ _COMPLEX = {
     torch.float32: torch.complex64,
     torch.float64: torch.complex128,
 }
+_GRADIENTS: frozenset[Any] = frozenset(
+    [torch.autograd.grad, torch.autograd.backward, Tensor.backward]
+)
+"""Functions that look for their arguments in a graph, where no copy of them would be found."""
 _CASTS: frozenset[Any] = frozenset([Tensor.float, Tensor.half, Tensor.bfloat16, Tensor.double])
 
 
@@ -66,7 +71,8 @@ class Arithmetic:
     def settings(self) -> Iterator[None]:
         """Torch's process-wide switches, set for a while.
 
-        The default dtype; TF32 off; fused attention off, which has no forward-mode derivative.
+        The default dtype; TF32 off; fused attention off, which has no forward-mode derivative; and
+        what torch.compile has made gives way to what it was made of.
         """
         dtype = torch.get_default_dtype()
         matmul = torch.get_float32_matmul_precision()
@@ -75,12 +81,20 @@ class Arithmetic:
         torch.set_float32_matmul_precision("highest")
         torch.backends.cudnn.allow_tf32 = False
         try:
-            with sdpa_kernel(SDPBackend.MATH):
+            with sdpa_kernel(SDPBackend.MATH), _compiled_code_left_alone():
                 yield
         finally:
             torch.set_default_dtype(dtype)
             torch.set_float32_matmul_precision(matmul)
             torch.backends.cudnn.allow_tf32 = convolutions
+
+
+def _compiled_code_left_alone() -> AbstractContextManager[object]:
+    """Run the modules and functions inside compiled ones: nothing can be suspended in a kernel."""
+    if "torch._dynamo" not in sys.modules:  # nothing is compiled, and importing it takes a second
+        return nullcontext()
+    stance: AbstractContextManager[object] = torch.compiler.set_stance("force_eager")
+    return stance
 
 
 def arithmetic_for(model: nn.Module, precision: str, device: torch.device) -> Arithmetic:
@@ -120,6 +134,8 @@ class Uniform(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         """Call with widened arguments."""
+        if func in _GRADIENTS:
+            return func(*args, **(kwargs or {}))
         if func in _CASTS:
             return self._argument(args[0]).to(self._dtype)
         # What is written into must stay the tensor it is.

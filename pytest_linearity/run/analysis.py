@@ -205,6 +205,7 @@ class Analysis:
             "padded_batches": self.subject.padded,
             **self.subject.sharing.describe(),
             "no_forward_mode": measured.no_forward_mode,
+            **({"not_interleaved": reason} if (reason := measured.not_interleaved) else {}),
             "measured": datetime.now(timezone.utc).isoformat(timespec="seconds"),
             "reused": False,
             "evaluations": measured.evaluations,

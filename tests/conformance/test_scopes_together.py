@@ -235,8 +235,9 @@ def test_weights_are_read_once_for_all(
     monkeypatch.setattr(Supply, "serve", noted)
     some = {scope: directions[scope] for scope in ("full", "attention")}
     at_once(model, batches, some, precision="float64")
-    # Two calibrations with two arithmetics each, and the one pass of both scopes.
-    assert read.count(name) == 2 * 2 + 1
+    # Two calibrations with two arithmetics and an evaluation alone each, and the one pass of both
+    # scopes.
+    assert read.count(name) == 2 * 3 + 1
 
 
 def test_scopes_in_different_arithmetic_share_what_they_can(

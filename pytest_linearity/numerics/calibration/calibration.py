@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from pytest_linearity.numerics.calibration.trial import Trial
+from pytest_linearity.numerics.calibration.interleaving import first_trial
 from pytest_linearity.numerics.directions.directions import Directions
 from pytest_linearity.numerics.lockstep.logits import Logits
 from pytest_linearity.numerics.lockstep.tail import Site
@@ -23,17 +23,24 @@ _FLOAT64_PER_FLOAT32 = torch.finfo(torch.float64).eps / torch.finfo(torch.float3
 class Calibration:
     """What is known of a model before it is measured.
 
-    It settles how evaluations are run: what they may share (`share_primals`, `share_trunk`,
-    `tail`), and where derivatives come from (`step`). And it settles which radii float32 carries:
-    rounding adds a vector of norm `noise` to the true change of a prompt's logits, which has a norm
-    of about r · `slope`, and ε of about r · `curvature` must stand out from what that makes. All
-    norms are over the logits of one prompt, in the mean of the prompts that were looked at.
+    It settles how evaluations are run: whether they advance together (`not_interleaved`), what they
+    may share (`share_primals`, `share_trunk`, `tail`), and where derivatives come from (`step`).
+    And it settles which radii float32 carries: rounding adds a vector of norm `noise` to the true
+    change of a prompt's logits, which has a norm of about r · `slope`, and ε of about
+    r · `curvature` must stand out from what that makes. All norms are over the logits of one
+    prompt, in the mean of the prompts that were looked at.
     """
 
     share_primals: bool
     """Whether JVPs may hold the baseline's products."""
     share_trunk: bool
     """Whether what runs before the first perturbed parameter may run once."""
+    not_interleaved: str | None
+    """Why evaluations must not advance together; None where they may."""
+    changes_state: bool
+    """Whether a forward changes attributes or buffers, so that batches must not run together."""
+    asks: bool
+    """Whether the forward asks for any parameter in scope."""
     selects: bool
     """Whether the forward makes discrete choices, as routers do."""
     widest: int
@@ -44,6 +51,8 @@ class Calibration:
     """Largest step of the central differences; None where forward mode works."""
     no_forward_mode: str | None
     """Why forward mode does not work."""
+    only_exact: bool
+    """Whether forward mode works in float64 alone, so that derivatives are always taken there."""
     noise: float
     """Norm of what float32 rounding adds to the true change of one prompt's logits."""
     jvp_noise: float
@@ -113,9 +122,7 @@ def calibrate(
         MeasurementError: If the model cannot be measured: its forward is not deterministic, or
             reads a parameter in a way that a perturbation would not reach.
     """
-    trial = Trial(model, logits, directions, radius, device)
-    exact = trial.run(torch.float64)
-    exact.check()
+    trial, exact, not_interleaved = first_trial(model, logits, directions, radius, device)
     rounded = trial.run(torch.float32)
     noise = _mean_norm(rounded.change.double() - exact.change)
     jvp_noise = 0.0
@@ -125,12 +132,16 @@ def calibrate(
     error = relative_error(exact.change, radius * exact.derivative)
     return Calibration(
         share_primals=not exact.inspector.changes_products,
-        share_trunk=trial.share_trunk,
+        share_trunk=trial.share_trunk and not_interleaved is None,
+        not_interleaved=not_interleaved,
+        changes_state=bool(exact.changed),
+        asks=not exact.asked.isdisjoint(directions.names),
         selects=bool(exact.selections.chosen),
         widest=exact.inspector.widest,
         tail=rounded.tail,
         step=trial.step,
         no_forward_mode=trial.no_forward_mode,
+        only_exact=trial.only_exact,
         noise=noise,
         jvp_noise=jvp_noise,
         slope=_mean_norm(exact.derivative),

@@ -66,8 +66,9 @@ class ForwardInspector(TorchFunctionMode):
                 inputs, outputs = args[0].shape[-1], result.shape[-1]
                 rows = args[0].numel() // max(1, inputs)
                 self._linears.add((rows, inputs + outputs))
-                storage = result.untyped_storage()
-                self._products[storage.data_ptr()] = StorageWeakRef(storage)  # type: ignore[no-untyped-call]
+                if _has_memory(result):
+                    storage = result.untyped_storage()
+                    self._products[storage.data_ptr()] = StorageWeakRef(storage)  # type: ignore[no-untyped-call]
         return result
 
     def _look(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:

@@ -7,8 +7,7 @@ the logits of the first batch and of the longest prompt.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -61,16 +60,16 @@ def check_prefix(
     if not sharing or sharing[0].prefix.skipped is not None:
         return
     prefix = sharing[0].prefix
+    prefix.skipped = calibration.not_interleaved
+    if prefix.skipped is not None:
+        return
     sample = small if shares_prefix(small) else sharing[0]
     try:
-        with _attributes_kept(model):
-            prefix.skipped = _differs_exactly(
-                model, sample, directions, radius, calibration, device
-            )
-            if prefix.skipped is None:
-                # A forward whose discrete choices are counted must make all of them.
-                prefix.layers = None if calibration.selects else sample.prefix.seen
-                prefix.skipped = _differs_at_length(model, sharing, directions, device)
+        prefix.skipped = _differs_exactly(model, sample, directions, radius, calibration, device)
+        if prefix.skipped is None:
+            # A forward whose discrete choices are counted must make all of them.
+            prefix.layers = None if calibration.selects else sample.prefix.seen
+            prefix.skipped = _differs_at_length(model, sharing, directions, device)
     except (MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:  # whatever a model does with a cache that it does not expect
@@ -86,19 +85,6 @@ def in_use(run: Logits) -> Logits:
     """The call of a batch as it is to be measured: whole where its prefix cannot be shared."""
     prefix = prefix_of(run)
     return run if prefix is None or prefix.skipped is None else whole(run)
-
-
-@contextmanager
-def _attributes_kept(model: nn.Module) -> Iterator[None]:
-    """Put back what a forward leaves in its modules, where some keep states instead of a cache."""
-    before = [(module, dict(module.__dict__)) for module in model.modules()]
-    try:
-        yield
-    finally:
-        for module, own in before:
-            module.__dict__.update(own)
-            for name in module.__dict__.keys() - own.keys():
-                del module.__dict__[name]
 
 
 def _differs_exactly(

@@ -16,13 +16,13 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from pytest_linearity.errors import MeasurementError, first_line
+from pytest_linearity.errors import MeasurementError, first_line, shown_names
 from pytest_linearity.numerics.calibration.inspection import ForwardInspector
 from pytest_linearity.numerics.derivatives import CANDIDATES, extrapolate, steps
 from pytest_linearity.numerics.directions.directions import Directions
 from pytest_linearity.numerics.lockstep.dual import unpack_dual
 from pytest_linearity.numerics.lockstep.evaluation import Evaluation
-from pytest_linearity.numerics.lockstep.logits import Logits, needed_tokens
+from pytest_linearity.numerics.lockstep.logits import Logits, check_logits, needed_tokens
 from pytest_linearity.numerics.lockstep.scheduler import Lockstep
 from pytest_linearity.numerics.lockstep.tail import Site, SiteLog, Tail
 from pytest_linearity.numerics.lockstep.trunk import TrunkMismatch
@@ -81,11 +81,21 @@ class TrialResult:
     """Largest step of the central differences that it was extrapolated from; None for none."""
     tail: frozenset[Site]
     """Sites of which some rows were left out, and the logits did not notice."""
+    changed: frozenset[str]
+    """Names of attributes and buffers that forwards have changed."""
+    asked: frozenset[str]
+    """Canonical names of the parameters that forwards have asked for."""
 
     @property
     def change(self) -> Tensor:
         """Δ_true."""
         return self.logits[Evaluation(0, 0, self.radius)] - self.logits[Evaluation(0)]
+
+    @property
+    def repeats(self) -> bool:
+        """Whether a second forward at θ* gave the same."""
+        first, second = self.logits[Evaluation(0)], self.logits[Evaluation(1)]
+        return not float((first - second).norm()) > _SAME * float(first.norm())
 
     def check(self) -> None:
         """Refuse a model that is not a function of its served parameters.
@@ -93,19 +103,34 @@ class TrialResult:
         Raises:
             MeasurementError: With what was found.
         """
+        self.check_references()
+        if not self.asked:
+            raise MeasurementError(
+                "no evaluation asked for any of the model's parameters: it is scripted or traced "
+                "(torch.jit), where no perturbation reaches them, or it is another model that runs"
+            )
+        if self.repeats:
+            return
+        first, second = self.logits[Evaluation(0)], self.logits[Evaluation(1)]
+        changed = f"; it changes {shown_names(sorted(self.changed))}" if self.changed else ""
+        raise MeasurementError(
+            "the model's forward is not deterministic: two forwards with the same parameters and "
+            f"prompt differ by {float((first - second).norm()):.3g} in logits of norm "
+            f"{float(first.norm()):.3g}{changed}; switch off dropout and other sampling "
+            "(model.eval()), and what is kept from one forward to the next"
+        )
+
+    def check_references(self) -> None:
+        """Refuse a model that reads a parameter past its module.
+
+        Raises:
+            MeasurementError: With the parameter's name.
+        """
         if self.inspector.cached is not None:
             raise MeasurementError(
                 f"the forward reads parameter {self.inspector.cached!r} through a reference kept "
                 "elsewhere than in its module, so that a perturbation would not reach the logits; "
                 "read it as an attribute of the module that owns it"
-            )
-        first, second = self.logits[Evaluation(0)], self.logits[Evaluation(1)]
-        size, difference = float(first.norm()), float((first - second).norm())
-        if difference > _SAME * size:
-            raise MeasurementError(
-                "the model's forward is not deterministic: two forwards with the same parameters "
-                f"and prompt differ by {difference:.3g} in logits of norm {size:.3g}; "
-                "switch off dropout and other sampling (model.eval())"
             )
 
 
@@ -119,18 +144,24 @@ class Trial:
         directions: Directions,
         radius: float,
         device: torch.device,
+        *,
+        interleaved: bool = True,
     ) -> None:
-        """The arguments are those of `calibrate`."""
+        """The arguments are those of `calibrate`; `interleaved` is that of `Lockstep`."""
         self._model = model
         self._logits = logits
         self._directions = directions
         self._radius = radius
         self._device = device
+        self._interleaved = interleaved
         self.step: float | None = None
         """Largest step of the central differences; None where forward mode works."""
         self.no_forward_mode: str | None = None
         """Why forward mode does not work."""
+        self.only_exact = False
+        """Whether it works in float64 alone."""
         self._way = _WAYS[0]
+        self._ran = False
         needed = needed_tokens(logits)
         self._log = SiteLog(torch.zeros(0) if needed is None else needed)
         self._candidates: list[Site] = []
@@ -139,6 +170,14 @@ class Trial:
     def share_trunk(self) -> bool:
         """Whether evaluations may share their trunk."""
         return self._way.shares_trunk
+
+    @property
+    def between(self) -> Evaluation:
+        """An evaluation that in every group is served after some and before others.
+
+        Of state that evaluations share the first of them, or the last, may be right; not this one.
+        """
+        return Evaluation(0, 0, -self._radius)
 
     def run(self, dtype: torch.dtype) -> TrialResult:
         """Run in one arithmetic; the first run finds out what works, and a later one keeps to it.
@@ -164,6 +203,11 @@ class Trial:
 
     def _keep_to(self, way: _Way, result: TrialResult, failures: Sequence[Exception]) -> None:
         """Remember what worked, and why nothing quicker did."""
+        self.only_exact = self._ran and self._way.forward_mode and not way.forward_mode
+        if self.only_exact:
+            self._way = self._way._replace(shares_trunk=way.shares_trunk)
+            return
+        self._ran = True
         self._way = way
         self.step = result.step
         if not result.selections.chosen and not self._log.needed.all():
@@ -177,6 +221,7 @@ class Trial:
         tangents: list[Tensor | None] = []
 
         def finished(evaluation: Evaluation, output: Tensor) -> None:
+            check_logits(output)
             if evaluation.is_jvp:
                 output, tangent = unpack_dual(output)
                 tangents.append(torch.zeros_like(output) if tangent is None else tangent)
@@ -188,7 +233,7 @@ class Trial:
         tails: dict[int, Tail] = {0: self._log}
         for place, site in enumerate(self._candidates):
             tails[2 + place] = Tail(self._log.needed, frozenset([site]))
-        Lockstep(
+        engine = Lockstep(
             self._model,
             [self._logits] * (2 + len(self._candidates)),
             self._directions,
@@ -196,7 +241,9 @@ class Trial:
             share_primals=False,
             share_trunk=way.shares_trunk,
             tails=tails,
-        ).run(self._evaluations(dtype, way.forward_mode), finished, modes=modes)
+            interleaved=self._interleaved,
+        )
+        engine.run(self._evaluations(dtype, way.forward_mode), finished, modes=modes)
         tangent = tangents[0] if tangents else None
         derivative, step = (tangent, None) if tangent is not None else self._extrapolated(logits)
         _same_primal(logits)
@@ -208,20 +255,29 @@ class Trial:
             if logits[Evaluation(2 + place)].isfinite().all()
         )
         return TrialResult(
-            inspector, selections, logits, self._radius, tangent, derivative, step, tail
+            inspector,
+            selections,
+            logits,
+            self._radius,
+            tangent,
+            derivative,
+            step,
+            tail,
+            engine.changed,
+            engine.asked,
         )
 
     def _evaluations(self, dtype: torch.dtype, forward_mode: bool) -> list[Evaluation]:
         evaluations = [Evaluation(0), Evaluation(0, 0, self._radius)]
         if dtype == torch.float64:
-            evaluations.append(Evaluation(1))
+            evaluations += [Evaluation(1), self.between]
         evaluations += [Evaluation(2 + place) for place in range(len(self._candidates))]
         if forward_mode:
             evaluations.append(Evaluation(0, 0))
             if dtype == torch.float64:
                 evaluations.append(Evaluation(0, 0, _NUDGE))
         elif dtype == torch.float64:
-            at = {step for h in CANDIDATES for step in steps(h)} - {self._radius}
+            at = {step for h in CANDIDATES for step in steps(h)} - {self._radius, -self._radius}
             evaluations += [Evaluation(0, 0, step) for step in sorted(at)]
         return evaluations
 

@@ -23,6 +23,7 @@ from pytest_linearity.numerics.directions.parts import Part
 from pytest_linearity.numerics.directions.rademacher import Rademacher
 from pytest_linearity.numerics.directions.seeds import Chance
 from pytest_linearity.numerics.scope.match import match_scope
+from pytest_linearity.numerics.scope.measurable import check_held, check_moved
 from pytest_linearity.numerics.scope.parse import parse_scope
 
 
@@ -68,6 +69,8 @@ class Directions:
         Raises:
             ConfigError: If the scope is unknown, or holds no parameter of the model; if a kind is
                 unknown; if a kind leads nowhere in this scope.
+            MeasurementError: If a parameter is of a kind that is not measured: complex, integer,
+                not initialised, a DTensor, sharing memory with another, scripted.
             ValueError: If `count` is below 1.
         """
         if count < 1:
@@ -78,8 +81,10 @@ class Directions:
             parsed = parse_scope(scope)
         except ValueError as error:
             raise ConfigError(f"param_scope: {error}") from None
+        check_held(model)
         self._match = match_scope(model, parsed)
         self.names = self._match.names
+        check_moved(model, self.names)
         chosen = set(self.names)
         self._parameters = {n: p for n, p in model.named_parameters() if n in chosen}
         self.shapes = {name: tuple(p.shape) for name, p in self._parameters.items()}

@@ -62,6 +62,8 @@ class Part(ABC):
 
     def jobs(self, targets: Iterable[Tensor], blocks: Iterable[int]) -> list[Fill]:
         """What is to be made: each block into the first rows of its target."""
+        if not self.count * self.width:
+            return []
         return [
             self.job(target[: self.count - block * self.block], block)
             for target, block in zip(targets, blocks, strict=True)

@@ -7,7 +7,9 @@ a thread, as its modes and whether gradients are on, is put aside with it.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +18,8 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
 
+from pytest_linearity.errors import MeasurementError
+from pytest_linearity.numerics.lockstep.loans import Loans
 from pytest_linearity.numerics.lockstep.requests import Request
 from pytest_linearity.numerics.lockstep.tail import Site
 
@@ -74,8 +78,11 @@ class Coroutine:
         self.request: Request | None = None
         self.result: Tensor | None = None
         self.uses: dict[tuple[str, int, int], int] = {}
+        self._loans = Loans()
         self._greenlet = _EvaluationGreenlet(run)
         self._greenlet.coroutine = self
+        # A greenlet has context variables of its own, which would all be at their defaults.
+        self._greenlet.gr_context = copy_context()
         self._state = _ThreadState(modes)
 
     @property
@@ -97,8 +104,11 @@ class Coroutine:
             response: What the last request asked for; nothing for the first call.
 
         Raises:
+            MeasurementError: If the forward has written into a parameter's values.
             BaseException: Whatever the forward raises.
         """
+        if self.request is not None and self.request.lends:
+            self._loans.lend(response, self.request.name)
         self.request = None
         started = bool(self._greenlet)
         outer = _ThreadState.take()
@@ -108,6 +118,7 @@ class Coroutine:
         finally:
             self._state = _ThreadState.take()
             outer.put()
+        self._loans.check()
         if self.finished:
             self.result = outcome
         else:
@@ -136,19 +147,28 @@ def current() -> Coroutine | None:
     return running.coroutine if isinstance(running, _EvaluationGreenlet) else None
 
 
+class OutsideEvaluation(MeasurementError):
+    """A parameter was read where nobody can serve it."""
+
+    def __init__(self, name: str) -> None:
+        """The error of one parameter."""
+        super().__init__(
+            f"parameter {name!r} was read outside of an evaluation while the model is being "
+            "measured: in a thread that its forward starts, or by another user of the model; "
+            "neither can be followed"
+        )
+
+
 def ask(request: Request) -> Any:
     """Suspend the running evaluation until its request is served.
 
     Raises:
-        RuntimeError: If no evaluation is running: the model is in use from elsewhere. Or if the
-            tangent of a parameter would be lost.
+        OutsideEvaluation: If no evaluation is running: the model is in use from elsewhere.
+        RuntimeError: If the tangent of a parameter would be lost.
     """
     running = greenlet.getcurrent()
     if not isinstance(running, _EvaluationGreenlet):
-        raise RuntimeError(
-            f"parameter {request.name!r} was read outside of an evaluation while the model is "
-            "being measured; a model cannot be used from elsewhere at the same time"
-        )
+        raise OutsideEvaluation(request.name)
     if running.coroutine.evaluation.is_jvp and not torch._C._is_fwd_grad_enabled():
         raise RuntimeError(
             f"parameter {request.name!r} is used where forward mode is off, as it is inside a "
@@ -169,13 +189,19 @@ class _ThreadState:
         # Off inside a custom autograd function, which may well use parameters.
         self.forward_grad = True
         self.autocast = dict.fromkeys(_AUTOCAST, False)
+        self.transforms: list[Any] = []  # of torch.func, the innermost first
+        self.event_loop: Any = None
 
     @classmethod
     def take(cls) -> _ThreadState:
         """Read the present state and leave one without modes."""
         state = cls([mode for mode in _mode_stack() if not _is_over(mode)])
+        while under_transform():
+            state.transforms.append(torch._C._functorch.pop_dynamic_layer_stack())
         for _ in _mode_stack():
             torch._C._pop_torch_function_stack()
+        state.event_loop = asyncio._get_running_loop()
+        asyncio._set_running_loop(None)
         state.grad = torch.is_grad_enabled()
         state.forward_grad = torch._C._is_fwd_grad_enabled()
         state.autocast = {kind: torch.is_autocast_enabled(kind) for kind in _AUTOCAST}
@@ -187,9 +213,17 @@ class _ThreadState:
         torch._C._set_fwd_grad_enabled(self.forward_grad)
         for kind, enabled in self.autocast.items():
             torch.set_autocast_enabled(kind, enabled)
+        asyncio._set_running_loop(self.event_loop)
+        for transform in reversed(self.transforms):
+            torch._C._functorch.push_dynamic_layer_stack(transform)
         # Last, as modes would see the calls above.
         for mode in self.modes:
             torch._C._push_on_torch_function_stack(mode)
+
+
+def under_transform() -> bool:
+    """Whether this code runs inside a transform of torch.func, as vmap or grad."""
+    return torch._C._functorch.peek_interpreter_stack() is not None
 
 
 def _mode_stack() -> list[TorchFunctionMode]:

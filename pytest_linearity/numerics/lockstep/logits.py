@@ -16,6 +16,7 @@ from typing import Protocol, TypeAlias, TypeGuard
 
 from torch import Tensor
 
+from pytest_linearity.errors import MeasurementError
 from pytest_linearity.numerics.lockstep.prefix import SharedPrefix
 
 Logits: TypeAlias = Callable[[], Tensor]
@@ -42,6 +43,24 @@ class SuffixCall(Protocol):
 
     def __call__(self) -> Tensor:
         """The logits, float Tensor [prompts, V]; runs inside an evaluation only."""
+
+
+def check_logits(output: object) -> None:
+    """Refuse what is no logits.
+
+    Raises:
+        MeasurementError: With what a batch's call has returned.
+    """
+    wanted = "it must return the logits of each prompt's last token, a float Tensor [prompts, V]"
+    if not isinstance(output, Tensor):
+        raise MeasurementError(f"the call returned a {type(output).__name__}; {wanted}")
+    if not output.is_floating_point():
+        raise MeasurementError(f"the call returned a Tensor of {output.dtype}; {wanted}")
+    if output.dim() != 2:
+        one = " (of one prompt, `logits[None]`)" if output.dim() == 1 else ""
+        raise MeasurementError(
+            f"the call returned a Tensor of the shape {list(output.shape)}; {wanted}{one}"
+        )
 
 
 def token_count(run: Logits) -> int | None:

@@ -96,13 +96,14 @@ class Product:
         self.width = request.stop - request.start
         x, tangent = unpack_dual(request.x) if evaluation.is_jvp else (request.x, None)
         self._shape = (*x.shape[:-1], self.width)
-        flat = x.to(dtype).reshape(-1, x.shape[-1])
+        matrix = x.shape[:-1].numel(), x.shape[-1]
+        flat = x.to(dtype).reshape(matrix)
         self._count = len(flat)
         self._rows = tail.rows(coroutine.site, len(flat)) if tail is not None else None
         self.x = self._some(flat)
         self.x_tangent = None
         if tangent is not None:
-            self.x_tangent = self._some(tangent.to(dtype).reshape(-1, x.shape[-1]))
+            self.x_tangent = self._some(tangent.to(dtype).reshape(matrix))
         self.y: Tensor | None = None
         self.y_tangent: Tensor | None = None
         self.primal: Product | None = None

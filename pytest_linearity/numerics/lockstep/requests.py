@@ -7,7 +7,7 @@ look-ups, which need no more than a slice of the parameter at a time.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -24,11 +24,18 @@ class Request:
     """Row after the last."""
     shape: tuple[int, ...]
     """Shape in which the evaluation sees these rows."""
+    lends: bool = field(default=False, kw_only=True)
+    """Whether the answer stands for the parameter, so that it must not be written into."""
 
     @property
     def key(self) -> tuple[str, int, int]:
         """What is asked for: evaluations that wait for the same key are served together."""
         return self.name, self.start, self.stop
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Canonical names of all parameters that are asked for."""
+        return (self.name,)
 
 
 @dataclass
@@ -39,6 +46,11 @@ class ProductRequest(Request):
     """Input, float Tensor [..., in]; a dual number inside a JVP."""
     bias: str | None
     """Canonical name of b, a vector; None without one."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Those of W and b."""
+        return (self.name,) if self.bias is None else (self.name, self.bias)
 
 
 @dataclass

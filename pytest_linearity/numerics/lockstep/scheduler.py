@@ -25,6 +25,7 @@ from pytest_linearity.numerics.lockstep.prefix import SharedPrefix
 from pytest_linearity.numerics.lockstep.rules import DualRules
 from pytest_linearity.numerics.lockstep.served import serving
 from pytest_linearity.numerics.lockstep.sources import prefetch_for
+from pytest_linearity.numerics.lockstep.state import state_kept
 from pytest_linearity.numerics.lockstep.supply import Supply
 from pytest_linearity.numerics.lockstep.tail import Tail
 from pytest_linearity.numerics.lockstep.trunk import RecordTrunk, ReplayTrunk, Trunk
@@ -47,6 +48,7 @@ class Lockstep:
         share_primals: bool = True,
         share_trunk: bool = True,
         tails: Mapping[int, Tail] | None = None,
+        interleaved: bool = True,
     ) -> None:
         """An engine for one model, to run evaluations as often as need be.
 
@@ -59,6 +61,8 @@ class Lockstep:
             share_primals: See `Supply`.
             share_trunk: Whether what runs before the first perturbed parameter runs once.
             tails: By batch, what linear layers may leave out.
+            interleaved: Whether evaluations may advance together; otherwise each runs alone, from
+                the state that the model is in, which a forward that keeps some needs.
         """
         self._model = model
         self._logits = logits
@@ -69,6 +73,11 @@ class Lockstep:
         self._share_primals = share_primals
         self.share_trunk = share_trunk
         self._tails = tails
+        self.interleaved = interleaved
+        self.changed: frozenset[str] = frozenset()
+        """Names of attributes and buffers that forwards of the last run have changed."""
+        self.asked: frozenset[str] = frozenset()
+        """Canonical names of the parameters that they have asked for."""
         self._prefixes = [prefix_of(run) for run in logits]
         self._prefix: SharedPrefix | None = next(filter(None, self._prefixes), None)
 
@@ -98,6 +107,28 @@ class Lockstep:
             PrefixMismatch: If prompts share a prefix and cannot; run them whole, then.
             BaseException: Whatever a forward raises.
         """
+        self.changed = self.asked = frozenset()
+        if self.interleaved:
+            self._run(evaluations, finished, modes, served)
+            return
+        names = [name for name, _ in self._model.named_parameters()]
+        done = 0
+        for place, evaluation in enumerate(evaluations, 1):
+            self._run([evaluation], finished, modes, lambda _: None)
+            # A parameter that has been served once has not been served to all.
+            share = len(names) * place // len(evaluations)
+            for name in names[done:share]:
+                served(name)
+            done = share
+
+    def _run(
+        self,
+        evaluations: Sequence[Evaluation],
+        finished: Finished,
+        modes: Modes,
+        served: Callable[[str], None],
+    ) -> None:
+        """Run evaluations that advance together, and leave the model as it was."""
         arithmetic = self._arithmetic
         tangents = any(evaluation.is_jvp for evaluation in evaluations)
         level: AbstractContextManager[object] = (
@@ -110,6 +141,7 @@ class Lockstep:
             serving(
                 self._model, arithmetic.dtype, arithmetic.device, arithmetic.buffer_copies()
             ) as parameters,
+            state_kept(self._model) as state,
             closing(prefetch_for(parameters, arithmetic.device)) as prefetch,
             order_of(self._model).learned() as order,
         ):
@@ -128,6 +160,8 @@ class Lockstep:
                 round_.advance(finished, served)
             finally:
                 round_.end()
+                self.changed |= frozenset(state.changed())
+                self.asked |= round_.asked
                 if self._prefix is not None:
                     self._prefix.end()
 
@@ -161,6 +195,7 @@ class _Round:
         self._pending = list(evaluations)
         sizes = Counter(evaluation.batch for evaluation in evaluations)
         self._alone = {batch for batch, size in sizes.items() if size == 1}
+        self.asked: set[str] = set()
 
     def advance(self, finished: Finished, served: Callable[[str], None]) -> None:
         """Start everything, then serve the furthest behind until nobody waits."""
@@ -170,6 +205,7 @@ class _Round:
             assert most_urgent.request is not None
             key = most_urgent.request.key
             group = [c for c in self._waiting if c.request and c.request.key == key]
+            self.asked.update(name for c in group if c.request for name in c.request.names)
             for coroutine, response in self._supply.serve(group):
                 coroutine.resume(response)
                 self._settle(coroutine, finished)

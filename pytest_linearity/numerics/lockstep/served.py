@@ -19,7 +19,8 @@ from torch.utils._pytree import tree_leaves, tree_map
 from pytest_linearity.errors import MeasurementError
 from pytest_linearity.numerics.directions.layout import matrix_shape
 from pytest_linearity.numerics.lockstep.dual import make_dual
-from pytest_linearity.numerics.lockstep.evaluation import ask
+from pytest_linearity.numerics.lockstep.evaluation import OutsideEvaluation, ask, under_transform
+from pytest_linearity.numerics.lockstep.loans import refuse_to_write
 from pytest_linearity.numerics.lockstep.requests import ProductRequest, Request, RowsRequest
 from pytest_linearity.numerics.precision import writes_into_first
 
@@ -57,6 +58,8 @@ class Placeholder(Tensor):
     canonical: str
     start: int
     stop: int
+    strays: list[OutsideEvaluation]
+    """Reads outside of evaluations, of all parameters of the model."""
 
     @staticmethod
     def __new__(
@@ -65,6 +68,7 @@ class Placeholder(Tensor):
         shape: tuple[int, ...],
         dtype: torch.dtype,
         device: torch.device,
+        strays: list[OutsideEvaluation],
         rows: tuple[int, int] | None = None,
     ) -> Placeholder:
         """A placeholder that looks like a tensor of this shape, dtype and device."""
@@ -72,6 +76,7 @@ class Placeholder(Tensor):
             cls, shape, dtype=dtype, device=device
         )
         placeholder.canonical = name
+        placeholder.strays = strays
         placeholder.start, placeholder.stop = rows or (0, matrix_shape(shape)[0])
         # What `isinstance(…, nn.Parameter)` looks at.
         placeholder._is_param = True
@@ -93,7 +98,9 @@ class Placeholder(Tensor):
             )
         height = (self.stop - self.start) // count
         start = self.start + index * height
-        return Placeholder(self.canonical, shape, dtype, device, (start, start + height))
+        return Placeholder(
+            self.canonical, shape, dtype, device, self.strays, (start, start + height)
+        )
 
     @classmethod
     def __torch_function__(
@@ -110,12 +117,14 @@ class Placeholder(Tensor):
                 return func(*args, **kwargs)
         if func in _WRITES or writes_into_first(func):
             _refuse_to_write(func, args)
+        if func is torch.autograd.grad:
+            _refuse_gradient(args, kwargs)
         handler = _HANDLERS.get(func)
         if handler is not None:
             response = handler(*args, **kwargs)
             if response is not NotImplemented:
                 return response
-        args, kwargs = tree_map(_value, (args, dict(kwargs)))
+        args, kwargs = tree_map(_cast_value if func in _CASTS else _value, (args, dict(kwargs)))
         return func(*args, **kwargs)
 
     @classmethod
@@ -138,22 +147,42 @@ def _value(leaf: Any) -> Any:
     return _materialise(leaf) if is_served(leaf) else leaf
 
 
-def _materialise(placeholder: Placeholder) -> Tensor:
+def _cast_value(leaf: Any) -> Any:
+    return _materialise(leaf, lends=False) if is_served(leaf) else leaf
+
+
+def _materialise(placeholder: Placeholder, *, lends: bool = True) -> Tensor:
     with torch._C.DisableTorchFunctionSubclass():
         shape = tuple(placeholder.shape)
-    request = Request(placeholder.canonical, placeholder.start, placeholder.stop, shape)
-    value: Tensor = ask(request)
+    request = Request(
+        placeholder.canonical, placeholder.start, placeholder.stop, shape, lends=lends
+    )
+    value: Tensor = _ask(placeholder, request)
     return value
+
+
+def _ask(placeholder: Placeholder, request: Request) -> Any:
+    """`ask`; a thread of the forward's own may keep the error to itself, so it is noted."""
+    try:
+        return ask(request)
+    except OutsideEvaluation as error:
+        placeholder.strays.append(error)
+        raise
 
 
 def _refuse_to_write(func: Any, args: tuple[Any, ...]) -> None:
     """Raises MeasurementError if a function would change a parameter: it would not last."""
     if args and is_served(args[0]):
-        raise MeasurementError(
-            f"the forward changes parameter {args[0].canonical!r} in place "
-            f"({getattr(func, '__name__', func)}), so it is no function of the checkpoint's "
-            "parameters; switch that off in the model's config"
-        )
+        raise refuse_to_write(args[0].canonical, getattr(func, "__name__", str(func)))
+
+
+def _refuse_gradient(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+    """Raises MeasurementError: evaluations have no graph that leads to a parameter."""
+    names = [leaf.canonical for leaf in tree_leaves((args, dict(kwargs))) if is_served(leaf)]
+    raise MeasurementError(
+        f"the forward takes a gradient with respect to parameter {names[0]!r}, which is not "
+        "measured"
+    )
 
 
 def _attached(tensor: Any) -> Any:
@@ -166,6 +195,9 @@ def _linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Any:
         return NotImplemented
     if bias is not None and not is_served(bias):
         return NotImplemented
+    # Products are taken outside of the forward, where neither gradients nor transforms reach.
+    if under_transform() or (torch.is_grad_enabled() and input.requires_grad):
+        return NotImplemented
     request = ProductRequest(
         weight.canonical,
         weight.start,
@@ -174,7 +206,7 @@ def _linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Any:
         input,
         None if bias is None else bias.canonical,
     )
-    output, tangent = ask(request)
+    output, tangent = _ask(weight, request)
     return output if tangent is None else make_dual(output, tangent)
 
 
@@ -187,9 +219,35 @@ def _embedding(
     scale_grad_by_freq: bool = False,
     sparse: bool = False,
 ) -> Any:
-    if not is_served(weight) or is_served(input) or max_norm is not None or weight.dim() != 2:
+    _refuse_max_norm(weight, max_norm)
+    if not is_served(weight) or is_served(input) or weight.dim() != 2 or under_transform():
         return NotImplemented
-    return ask(RowsRequest(weight.canonical, weight.start, weight.stop, tuple(weight.shape), input))
+    return _ask(
+        weight,
+        RowsRequest(weight.canonical, weight.start, weight.stop, tuple(weight.shape), input),
+    )
+
+
+def _embedding_bag(
+    input: Tensor,
+    weight: Tensor,
+    offsets: Tensor | None = None,
+    max_norm: float | None = None,
+    *rest: Any,
+    **more: Any,
+) -> Any:
+    _refuse_max_norm(weight, max_norm)
+    return NotImplemented
+
+
+def _refuse_max_norm(weight: Tensor, max_norm: float | None) -> None:
+    """Raises MeasurementError if a look-up would scale the rows that it takes, in place."""
+    if max_norm is not None and is_served(weight):
+        raise MeasurementError(
+            f"the forward scales rows of parameter {weight.canonical!r} in place "
+            f"(max_norm={max_norm:g}), so it is no function of the checkpoint's parameters; set "
+            "the module's `max_norm` to None"
+        )
 
 
 def _getitem(tensor: Tensor, index: Any) -> Any:
@@ -203,11 +261,17 @@ def _getitem(tensor: Tensor, index: Any) -> Any:
 _HANDLERS: dict[Any, Callable[..., Any]] = {
     nn.functional.linear: _linear,
     nn.functional.embedding: _embedding,
+    nn.functional.embedding_bag: _embedding_bag,
     Tensor.__getitem__: _getitem,
     Tensor.detach: _attached,
     torch.detach: _attached,
     Tensor.data.__get__: _attached,  # type: ignore[attr-defined]
 }
+
+_CASTS: frozenset[Any] = frozenset(
+    [Tensor.to, Tensor.type, Tensor.float, Tensor.half, Tensor.bfloat16, Tensor.double]
+)
+"""Functions that give a copy of the parameter, if not where it is served as they ask for."""
 
 _WRITES: frozenset[Any] = frozenset([Tensor.data.__set__])  # type: ignore[attr-defined]
 """Functions that change their first argument in place, and whose names do not say so."""
@@ -233,15 +297,23 @@ def serving(
 
     Yields:
         The parameters by canonical name, as the model holds them.
+
+    Raises:
+        OutsideEvaluation: If a parameter was read where no evaluation runs.
     """
     canonical: dict[int, str] = {}
     parameters: dict[str, Tensor] = {}
     for name, parameter in model.named_parameters():
         canonical[id(parameter)] = name
         parameters[name] = parameter.detach()
+    strays: list[OutsideEvaluation] = []
     placeholders = {
         name: Placeholder(
-            name, tuple(tensor.shape), dtype if tensor.is_floating_point() else tensor.dtype, device
+            name,
+            tuple(tensor.shape),
+            dtype if tensor.is_floating_point() else tensor.dtype,
+            device,
+            strays,
         )
         for name, tensor in parameters.items()
     }
@@ -256,6 +328,13 @@ def serving(
                 key: None if value is None else replace(value) for key, value in buffers.items()
             }
         yield parameters
+    except Exception:
+        if strays:
+            raise strays[0] from None
+        raise
+    else:
+        if strays:
+            raise strays[0]
     finally:
         for module, own, buffers in saved:
             module.__dict__["_parameters"] = own

@@ -199,7 +199,7 @@ class Supply:
         width = self._matrix(whole.name).shape[1]
         # A multiple of the draw blocks, so that none is drawn twice.
         block = block_rows(width)
-        step = max(1, self._workers.slice_entries(load) // (width * block)) * block
+        step = max(1, self._workers.slice_entries(load) // max(1, width * block)) * block
         return [
             Rows(whole.name, start, min(start + step, whole.stop))
             for start in range(whole.start, whole.stop, step)

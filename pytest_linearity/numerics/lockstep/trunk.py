@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from pytest_linearity.numerics.lockstep.evaluation import under_transform
 from pytest_linearity.numerics.lockstep.pytree import leaves, map_leaves
 from pytest_linearity.numerics.lockstep.served import is_served
 
@@ -38,8 +39,11 @@ class Trunk:
         self._shared: list[tuple[Tensor, int]] = []
 
     def ends_at(self, args: Any, kwargs: Any) -> bool:
-        """Whether a call uses a parameter in scope."""
-        return any(
+        """Whether a call uses a parameter in scope, or runs inside a transform of torch.func.
+
+        What such a call returns is of its own evaluation's transform alone.
+        """
+        return under_transform() or any(
             is_served(leaf) and self.in_scope(leaf.canonical) for leaf in leaves((args, kwargs))
         )
 

@@ -9,10 +9,12 @@ from typing import Protocol
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from pytest_linearity.errors import shown_names
 from pytest_linearity.numerics.directions.source import DirectionSource
 from pytest_linearity.numerics.lockstep.evaluation import Evaluation
 from pytest_linearity.numerics.lockstep.logits import Logits, prefix_of
 from pytest_linearity.numerics.lockstep.scheduler import Lockstep
+from pytest_linearity.numerics.lockstep.state import StateMismatch
 from pytest_linearity.numerics.lockstep.tail import Tail
 from pytest_linearity.numerics.precision import Arithmetic
 
@@ -53,12 +55,19 @@ class Job:
     """Whether what runs before the first perturbed parameter may run once."""
     tails: Mapping[int, Tail]
     """What linear layers may leave out, by batch."""
+    interleaved: bool
+    """Whether evaluations may advance together."""
     evaluations: Sequence[Evaluation]
     """What is to run; every batch with its baseline."""
     sink: Callable[[], Sink]
     """Makes a new sink, should the evaluations have to run again."""
     served: Callable[[str], None]
     """Told the name of each parameter when it has been served."""
+
+    @property
+    def has_several_batches(self) -> bool:
+        """Whether evaluations of several batches are to run."""
+        return len({evaluation.batch for evaluation in self.evaluations}) > 1
 
     @property
     def shares_work(self) -> bool:
@@ -78,6 +87,7 @@ class Engine(Protocol):
         """Run a job to its end.
 
         Raises:
+            StateMismatch: If it has several batches, and forwards change the state of their model.
             TrunkMismatch, TailMismatch, PrefixMismatch: See `Lockstep`.
             BaseException: Whatever a forward raises.
         """
@@ -91,7 +101,7 @@ class Alone:
     def run(self, job: Job) -> None:
         """Run a job to its end."""
         sink = job.sink()
-        Lockstep(
+        engine = Lockstep(
             job.model,
             job.logits,
             job.directions,
@@ -99,4 +109,20 @@ class Alone:
             share_primals=job.share_primals,
             share_trunk=job.share_trunk,
             tails=job.tails,
-        ).run(job.evaluations, sink.take, modes=sink.modes, served=job.served)
+            interleaved=job.interleaved,
+        )
+        engine.run(job.evaluations, sink.take, modes=sink.modes, served=job.served)
+        check_state(engine, job.evaluations)
+
+
+def check_state(engine: Lockstep, evaluations: Sequence[Evaluation]) -> None:
+    """Batches that advance together must find the state that the model is in.
+
+    What one of them grows or switches for its own length, the other would go on with.
+
+    Raises:
+        StateMismatch: If there are several, and forwards have changed it.
+    """
+    batches = {evaluation.batch for evaluation in evaluations}
+    if engine.interleaved and engine.changed and len(batches) > 1:
+        raise StateMismatch(f"forwards change {shown_names(sorted(engine.changed))}")

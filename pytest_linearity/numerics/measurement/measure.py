@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from pytest_linearity.errors import MeasurementError, shown_names
 from pytest_linearity.numerics.calibration.calibration import Calibration, calibrate
 from pytest_linearity.numerics.calibration.prefix_check import check_prefix
 from pytest_linearity.numerics.directions.directions import Directions
@@ -26,6 +27,7 @@ from pytest_linearity.numerics.measurement.schedule import Progress, share_of
 from pytest_linearity.numerics.measurement.setup import Setup
 from pytest_linearity.numerics.metrics.metric import Metric
 from pytest_linearity.numerics.ranks import on_all_ranks
+from pytest_linearity.numerics.scope.names import compact
 
 Enough: TypeAlias = "Callable[[Measurement], bool]"
 """Says whether the directions measured so far are enough."""
@@ -177,6 +179,7 @@ def measure_with(
             if refined and limits is not None:
                 refinements = refine(work, tested, limits)
                 refinement = first_crossing(work, tested, limits, refinements)
+    _check_asked(work, radii)
     measured = _collect(radii, work, tested)
     return replace(
         measured,
@@ -193,7 +196,8 @@ def measure_with(
 def _calibrated(setup: Setup, radius: float) -> Calibration:
     """What one rank finds out for all, as all must decide alike; each then checks the prefix."""
     model, directions, device = setup.model, setup.directions, setup.device
-    small = setup.calibration or setup.batches[0]
+    # Not `or`: a compiled module is no truth value.
+    small = setup.batches[0] if setup.calibration is None else setup.calibration
 
     def facts() -> dict[str, Any] | None:
         if setup.group.rank:
@@ -253,6 +257,7 @@ def _collect(
         no_forward_mode=calibration.no_forward_mode,
         kinds=work.kinds,
         directions=tuple(figures.directions),
+        not_interleaved=calibration.not_interleaved,
         evaluations=work.evaluations,
         routing_flips=tuple(figures.flips(r) for r in radii) if calibration.selects else None,
         still=tuple(map(figures.is_still, radii)),
@@ -301,6 +306,24 @@ def _facts(work: RunningMeasurement, tested: Mapping[str, Sequence[float]]) -> d
             still=tuple(figures.is_still(radius, k) for radius, k in at),
         )
     return facts
+
+
+def _check_asked(work: RunningMeasurement, radii: Sequence[float]) -> None:
+    """Refuse a scope that forwards do not read: there, nothing has been measured.
+
+    Calibration saw one prompt; if another takes an expert that is in scope, its logits have moved.
+
+    Raises:
+        MeasurementError: If nobody asked for any parameter in scope.
+    """
+    if work.calibration.asks or not all(map(work.figures.is_still, radii)):
+        return
+    directions = work.setup.directions
+    raise MeasurementError(
+        f"no evaluation asked for any parameter in scope ({directions.scope}: "
+        f"{shown_names(compact(directions.names))}): the forward does not use them, or uses them "
+        "where no perturbation reaches them, as in what is scripted or traced (torch.jit)"
+    )
 
 
 def _check(radii: Sequence[float]) -> None:

@@ -123,6 +123,8 @@ class Measurement:
     """The kind of each direction; empty where they are all of one."""
     directions: tuple[int, ...] = ()
     """Which of the planned directions each row is; empty where they are all there."""
+    not_interleaved: str | None = None
+    """Why evaluations ran one after another; None where they advanced together."""
     evaluations: int = 0
     """Evaluations of one batch each, baselines and JVPs included, on all ranks together."""
     still: tuple[bool, ...] = ()

@@ -23,6 +23,7 @@ from pytest_linearity.numerics.lockstep.logits import (
     prefix_of,
     token_count,
 )
+from pytest_linearity.numerics.lockstep.state import StateMismatch
 from pytest_linearity.numerics.lockstep.tail import Tail, TailMismatch
 from pytest_linearity.numerics.lockstep.trunk import TrunkMismatch
 from pytest_linearity.numerics.measurement import schedule
@@ -95,6 +96,8 @@ class Pass:
         Returns:
             How many evaluations have run, those of failed attempts included.
         """
+        if common.batches_apart and len(batches) > 1:
+            return sum(self.run_round([batch], ks, common, served) for batch in batches)
         evaluations = [e for batch in batches for e in evaluations_of(batch, ks, self.wanted)]
         attempts = 0
         while True:
@@ -108,6 +111,7 @@ class Pass:
                 share_primals=self.calibration.share_primals,
                 share_trunk=common.trunk,
                 tails=common.tails,
+                interleaved=self.calibration.not_interleaved is None,
                 evaluations=evaluations,
                 sink=partial(
                     Reduction,
@@ -122,6 +126,10 @@ class Pass:
             )
             try:
                 self.setup.engine.run(job)
+            except StateMismatch:
+                common.batches_apart = True
+                again = self.run_round(batches, ks, common, served)
+                return attempts * len(evaluations) + again
             except Exception as error:
                 if not common.shrink(error):
                     raise
@@ -164,6 +172,8 @@ class _Common:
         """As much as calibration allows."""
         self._taps = layers.taps if layers else None
         self._sites = calibration.tail
+        self.batches_apart = calibration.changes_state
+        """Whether batches run one after another, as their forwards change the model's state."""
         self.trunk = calibration.share_trunk
         """Whether what runs before the first perturbed parameter runs once."""
         self.batches: Sequence[Logits] = ()

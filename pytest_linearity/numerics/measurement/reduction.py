@@ -21,7 +21,7 @@ from pytest_linearity.numerics.derivatives import (
 )
 from pytest_linearity.numerics.lockstep.dual import unpack_dual
 from pytest_linearity.numerics.lockstep.evaluation import PREFIX, Evaluation
-from pytest_linearity.numerics.lockstep.logits import Logits, real_tokens
+from pytest_linearity.numerics.lockstep.logits import Logits, check_logits, real_tokens
 from pytest_linearity.numerics.lockstep.tail import TailMismatch
 from pytest_linearity.numerics.measurement.figures import PairStore
 from pytest_linearity.numerics.measurement.layers import LayerFigures
@@ -91,8 +91,10 @@ class Reduction:
                 dual number for a JVP.
 
         Raises:
+            MeasurementError: If the output is no logits.
             TailMismatch: If rows were left out that something needs.
         """
+        check_logits(output)
         if self._has_tail and not output.isfinite().all():
             raise TailMismatch("logits are not finite; perhaps for want of rows left out")
         if evaluation.is_jvp:

@@ -79,6 +79,7 @@ class RunningMeasurement:
             coarse,
             second_order=second_order,
             difference=self.calibration.step,
+            only_exact=self.calibration.only_exact,
         )
         for place, wanted in enumerate(passes):
             self._pass(wanted, share_of(progress, place, len(passes)))

@@ -76,6 +76,7 @@ def passes_of(
     *,
     second_order: bool = False,
     difference: float | None = None,
+    only_exact: bool = False,
 ) -> list[Wanted]:
     """The passes that measure some directions for the first time, in their order.
 
@@ -90,17 +91,19 @@ def passes_of(
         second_order: Whether f''[δ, δ] is taken.
         difference: Largest step of central differences where forward mode does not work. They give
             second derivatives by the way.
+        only_exact: Whether derivatives are to be taken in float64 whatever the radii get.
     """
     ks = tuple(sorted(directions))
     narrow = tuple(radius for radius in radii if radius in coarse)
     wide = tuple(radius for radius in radii if radius not in coarse)
     h = dual_step(min(radii)) if second_order and difference is None else None
     passes = []
-    if wide or difference is not None:
+    exact = bool(wide) or difference is not None or only_exact
+    if exact:
         passes.append(Wanted(True, ks, wide, True, difference, h))
     if narrow:
         passes.append(Wanted(False, ks, narrow, derivatives=not passes))
-    if h is not None and not wide:
+    if h is not None and not exact:
         passes.append(Wanted(True, ks, (), derivatives=False, curvature=h))
     return passes
 

@@ -24,9 +24,10 @@ from pytest_linearity.numerics.lockstep.evaluation import PREFIX, Evaluation
 from pytest_linearity.numerics.lockstep.logits import Logits
 from pytest_linearity.numerics.lockstep.prefix import PrefixMismatch
 from pytest_linearity.numerics.lockstep.scheduler import Lockstep
+from pytest_linearity.numerics.lockstep.state import StateMismatch
 from pytest_linearity.numerics.lockstep.tail import Tail, TailMismatch
 from pytest_linearity.numerics.lockstep.trunk import TrunkMismatch
-from pytest_linearity.numerics.measurement.jobs import Alone, Engine, Job, Sink
+from pytest_linearity.numerics.measurement.jobs import Alone, Engine, Job, Sink, check_state
 from pytest_linearity.numerics.measurement.schedule import Progress
 
 T = TypeVar("T")
@@ -136,6 +137,8 @@ class _Coordinator:
         except (TrunkMismatch, TailMismatch, PrefixMismatch) as error:
             # Each knows how to go on with less in common.
             failures = [error if job.shares_work else _failure(job) for job in jobs]
+        except StateMismatch as error:
+            failures = [error if job.has_several_batches else _failure(job) for job in jobs]
         except Exception:
             failures = [_failure(job) for job in jobs]  # whose error is it?
         for member, failure in zip(members, failures, strict=True):
@@ -167,6 +170,7 @@ def run_jointly(jobs: Sequence[Job]) -> None:
     """Run jobs of one model in one arithmetic, each evaluation that several need once.
 
     Raises:
+        StateMismatch: As `Engine.run`.
         TrunkMismatch, TailMismatch: See `Lockstep`.
         BaseException: Whatever a forward raises.
     """
@@ -174,7 +178,7 @@ def run_jointly(jobs: Sequence[Job]) -> None:
         Alone().run(jobs[0])
         return
     joint = _JointRun(jobs)
-    Lockstep(
+    engine = Lockstep(
         jobs[0].model,
         joint.logits,
         joint.directions,
@@ -182,7 +186,10 @@ def run_jointly(jobs: Sequence[Job]) -> None:
         share_primals=all(job.share_primals for job in jobs),
         share_trunk=all(job.share_trunk for job in jobs),
         tails=joint.tails(),
-    ).run(list(joint.owners), joint.take, modes=joint.modes, served=joint.served)
+        interleaved=all(job.interleaved for job in jobs),
+    )
+    engine.run(list(joint.owners), joint.take, modes=joint.modes, served=joint.served)
+    check_state(engine, list(joint.owners))
 
 
 class _JointRun:

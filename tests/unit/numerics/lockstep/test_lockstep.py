@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 
 from pytest_linearity import Directions, measure
+from pytest_linearity.errors import MeasurementError
 from pytest_linearity.numerics.calibration.calibration import calibrate
 from pytest_linearity.numerics.derivatives import extrapolate, steps
 from pytest_linearity.numerics.lockstep import products, supply, workers
@@ -223,7 +224,7 @@ def test_parameters_are_not_to_be_read_from_elsewhere() -> None:
             def read() -> None:
                 try:
                     self.blocks[0].weight + 1
-                except RuntimeError as error:
+                except MeasurementError as error:
                     failures.append(error)
 
             thread = threading.Thread(target=read)
@@ -231,7 +232,7 @@ def test_parameters_are_not_to_be_read_from_elsewhere() -> None:
             thread.join()
             raise failures[0]
 
-    with pytest.raises(RuntimeError, match="read outside of an evaluation"):
+    with pytest.raises(MeasurementError, match="read outside of an evaluation"):
         outputs(Threaded(), "full", ALL)
 
 

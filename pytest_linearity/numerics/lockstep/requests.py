@@ -30,6 +30,11 @@ class Request:
         """What is asked for: evaluations that wait for the same key are served together."""
         return self.name, self.start, self.stop
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Canonical names of all parameters that are asked for."""
+        return (self.name,)
+
 
 @dataclass
 class ProductRequest(Request):
@@ -39,6 +44,11 @@ class ProductRequest(Request):
     """Input, float Tensor [..., in]; a dual number inside a JVP."""
     bias: str | None
     """Canonical name of b, a vector; None without one."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Those of W and b."""
+        return (self.name,) if self.bias is None else (self.name, self.bias)
 
 
 @dataclass

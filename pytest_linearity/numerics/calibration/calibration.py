@@ -6,11 +6,14 @@ One prompt, one direction, the smallest radius, once in float64 and once in floa
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf, isfinite
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from pytest_linearity.numerics.calibration.trial import Trial
+from pytest_linearity.numerics.calibration.slopes import mean_norm
+from pytest_linearity.numerics.calibration.trial import Trial, TrialResult
 from pytest_linearity.numerics.directions.directions import Directions
 from pytest_linearity.numerics.lockstep.logits import Logits
 from pytest_linearity.numerics.lockstep.tail import Site
@@ -19,15 +22,39 @@ from pytest_linearity.numerics.metrics.changes import relative_error
 _FLOAT64_PER_FLOAT32 = torch.finfo(torch.float64).eps / torch.finfo(torch.float32).eps
 
 
+class RoundingNoise(NamedTuple):
+    """What rounding does to the logits in one arithmetic."""
+
+    change: float
+    """Norm of what it adds to the true change of one prompt's logits."""
+    derivative: float
+    """Relative error of Jδ; that of central differences is no rounding, and counts as such."""
+
+    def floor(self, change: Tensor) -> Tensor:
+        """Relative error that it causes.
+
+        Args:
+            change: ‖Δ_true‖, float64 Tensor of any shape.
+
+        Returns:
+            float64 Tensor of that shape; ``inf`` where nothing changes but rounding, ``nan`` where
+            the change is not finite.
+        """
+        if self.change == 0 and self.derivative == 0:
+            return torch.zeros_like(change)
+        floor = torch.hypot(self.change / change, torch.tensor(self.derivative).double())
+        return floor.masked_fill(~change.isfinite(), torch.nan)
+
+
 @dataclass(frozen=True)
 class Calibration:
     """What is known of a model before it is measured.
 
     It settles how evaluations are run: what they may share (`share_primals`, `share_trunk`,
     `tail`), and where derivatives come from (`step`). And it settles which radii float32 carries:
-    rounding adds a vector of norm `noise` to the true change of a prompt's logits, which has a norm
-    of about r · `slope`, and ε of about r · `curvature` must stand out from what that makes. All
-    norms are over the logits of one prompt, in the mean of the prompts that were looked at.
+    rounding adds a vector to the true change of a prompt's logits (`float32`, `float64`), which has
+    a norm of about r · `slope`, and ε of about r · `curvature` must stand out from what that makes.
+    All norms are over the logits of one prompt, in the mean of the prompts that were looked at.
     """
 
     share_primals: bool
@@ -44,10 +71,11 @@ class Calibration:
     """Largest step of the central differences; None where forward mode works."""
     no_forward_mode: str | None
     """Why forward mode does not work."""
-    noise: float
-    """Norm of what float32 rounding adds to the true change of one prompt's logits."""
-    jvp_noise: float
-    """Relative error of a JVP in float32."""
+    float32: RoundingNoise
+    """What rounding in float32 does."""
+    float64: RoundingNoise
+    """What rounding in float64 does, be it all float64: code that a function mode does not see may
+    narrow its values."""
     slope: float
     """‖Jδ‖ of the calibration prompt."""
     curvature: float
@@ -68,10 +96,7 @@ class Calibration:
         Returns:
             float64 Tensor of that shape; ``inf`` where nothing changes but rounding.
         """
-        scale = _FLOAT64_PER_FLOAT32 if dtype == torch.float64 else 1.0
-        if self.noise == 0 and self.jvp_noise == 0:
-            return torch.zeros_like(change)
-        return scale * torch.hypot(self.noise / change, torch.tensor(self.jvp_noise).double())
+        return (self.float64 if dtype == torch.float64 else self.float32).floor(change)
 
     def float32_carries(self, radius: float) -> bool:
         """Whether float32 is expected to give ε at a radius to 1%, or to 1e-4."""
@@ -117,11 +142,6 @@ def calibrate(
     exact = trial.run(torch.float64)
     exact.check()
     rounded = trial.run(torch.float32)
-    noise = _mean_norm(rounded.change.double() - exact.change)
-    jvp_noise = 0.0
-    if rounded.tangent is not None:
-        difference = _mean_norm(rounded.tangent.double() - exact.derivative)
-        jvp_noise = difference / (_mean_norm(exact.derivative) or 1.0)
     error = relative_error(exact.change, radius * exact.derivative)
     return Calibration(
         share_primals=not exact.inspector.changes_products,
@@ -131,12 +151,27 @@ def calibrate(
         tail=rounded.tail,
         step=trial.step,
         no_forward_mode=trial.no_forward_mode,
-        noise=noise,
-        jvp_noise=jvp_noise,
-        slope=_mean_norm(exact.derivative),
+        float32=_rounding(exact, rounded),
+        float64=_exact_rounding(exact, rounded),
+        slope=mean_norm(exact.derivative),
         curvature=float(error[error.isfinite()].mean().nan_to_num(0.0)) / radius,
     )
 
 
-def _mean_norm(logits: Tensor) -> float:
-    return float(logits.double().norm(dim=-1).mean())
+def _rounding(exact: TrialResult, rounded: TrialResult) -> RoundingNoise:
+    """What is in float32 besides what is in float64."""
+    derivative = exact.step_error
+    if rounded.tangent is not None:
+        difference = mean_norm(rounded.tangent.double() - exact.derivative)
+        derivative = difference / (mean_norm(exact.derivative) or 1.0)
+    return RoundingNoise(mean_norm(rounded.change.double() - exact.change), derivative)
+
+
+def _exact_rounding(exact: TrialResult, rounded: TrialResult) -> RoundingNoise:
+    """What is in float64: the same in proportion to the units, or what was seen if that is more."""
+    coarse = _rounding(exact, rounded)
+    if not all(map(isfinite, coarse)):
+        return RoundingNoise(exact.rounding, exact.step_error)
+    scale = max(_FLOAT64_PER_FLOAT32, min(1.0, exact.rounding / (coarse.change or inf)))
+    derivative = coarse.derivative if exact.step is not None else scale * coarse.derivative
+    return RoundingNoise(max(scale * coarse.change, exact.rounding), derivative)

@@ -128,7 +128,7 @@ class Reduction:
         h = self._wanted.difference
         if baseline is None or h is None or len(values) < len(self._differences):
             return
-        self._set_derivative(pair, extrapolate(values, h)[0])
+        self._set_derivative(pair, extrapolate(values, h))
         second = extrapolate_second(values, baseline, h)
         self._figures.second_derivatives[pair] = self._parts(second)[0]
         del self._values[pair]

@@ -15,9 +15,11 @@ from torch import Tensor, nn
 from pytest_linearity.numerics.calibration.slopes import mean_norm
 from pytest_linearity.numerics.calibration.trial import Trial, TrialResult
 from pytest_linearity.numerics.directions.directions import Directions
+from pytest_linearity.numerics.lockstep.evaluation import Evaluation
 from pytest_linearity.numerics.lockstep.logits import Logits
 from pytest_linearity.numerics.lockstep.tail import Site
 from pytest_linearity.numerics.metrics.changes import relative_error
+from pytest_linearity.numerics.routing import flips, margin_noise
 
 _FLOAT64_PER_FLOAT32 = torch.finfo(torch.float64).eps / torch.finfo(torch.float32).eps
 
@@ -63,6 +65,10 @@ class Calibration:
     """Whether what runs before the first perturbed parameter may run once."""
     selects: bool
     """Whether the forward makes discrete choices, as routers do."""
+    unsteady: bool
+    """Whether such a choice differs between float32 and float64 at the same point."""
+    tie: float
+    """Relative margin below which rounding in float32 may turn a choice; see `near_ties`."""
     widest: int
     """Inputs plus outputs of the widest linear layer, in features per token."""
     tail: frozenset[Site]
@@ -76,6 +82,8 @@ class Calibration:
     float64: RoundingNoise
     """What rounding in float64 does, be it all float64: code that a function mode does not see may
     narrow its values."""
+    departure: float
+    """‖f₃₂(θ*) − f₆₄(θ*)‖ / ‖f₆₄(θ*)‖: how far logits themselves differ between arithmetics."""
     slope: float
     """‖Jδ‖ of the calibration prompt."""
     curvature: float
@@ -100,6 +108,8 @@ class Calibration:
 
     def float32_carries(self, radius: float) -> bool:
         """Whether float32 is expected to give ε at a radius to 1%, or to 1e-4."""
+        if self.unsteady:
+            return False
         change = torch.tensor(radius * self.slope, dtype=torch.float64)
         floor = float(self.noise_floor(change, torch.float32))
         return carries(self.curvature * radius, floor)
@@ -118,6 +128,8 @@ def carries(error: float, floor: float) -> bool:
     return _SAFETY * floor <= max(0.1 * error, 1e-4)
 
 
+_TIE = 4
+"""So many times what margins were seen to differ by, as few choices stand for all."""
 _SAFETY = 1.5
 """One prompt and one direction stand for all."""
 
@@ -142,17 +154,22 @@ def calibrate(
     exact = trial.run(torch.float64)
     exact.check()
     rounded = trial.run(torch.float32)
+    points = exact.selections
     error = relative_error(exact.change, radius * exact.derivative)
     return Calibration(
         share_primals=not exact.inspector.changes_products,
         share_trunk=trial.share_trunk,
-        selects=bool(exact.selections.chosen),
+        selects=bool(exact.selections[Evaluation(0)].chosen),
+        unsteady=_turned(exact, rounded),
+        tie=_TIE * max(margin_noise(exact.selections[at], rounded.selections[at]) for at in points),
         widest=exact.inspector.widest,
         tail=rounded.tail,
         step=trial.step,
         no_forward_mode=trial.no_forward_mode,
         float32=_rounding(exact, rounded),
         float64=_exact_rounding(exact, rounded),
+        departure=mean_norm(rounded.baseline.double() - exact.baseline)
+        / (mean_norm(exact.baseline) or 1.0),
         slope=mean_norm(exact.derivative),
         curvature=float(error[error.isfinite()].mean().nan_to_num(0.0)) / radius,
     )
@@ -164,7 +181,16 @@ def _rounding(exact: TrialResult, rounded: TrialResult) -> RoundingNoise:
     if rounded.tangent is not None:
         difference = mean_norm(rounded.tangent.double() - exact.derivative)
         derivative = difference / (mean_norm(exact.derivative) or 1.0)
-    return RoundingNoise(mean_norm(rounded.change.double() - exact.change), derivative)
+    change = mean_norm(rounded.change.double() - exact.change)
+    if _turned(exact, rounded):
+        change = max(change, mean_norm(rounded.baseline.double() - exact.baseline))
+    return RoundingNoise(change, derivative)
+
+
+def _turned(exact: TrialResult, rounded: TrialResult) -> bool:
+    """Whether a discrete choice differs between the two arithmetics at the same point."""
+    points = exact.selections
+    return any(flips(exact.selections[at], rounded.selections[at]) for at in points)
 
 
 def _exact_rounding(exact: TrialResult, rounded: TrialResult) -> RoundingNoise:

@@ -64,8 +64,8 @@ class TrialResult:
 
     inspector: ForwardInspector
     """What was seen of the baseline's forward."""
-    selections: Selections
-    """The baseline's discrete choices."""
+    selections: Mapping[Evaluation, Selections]
+    """The discrete choices of the baseline, and of the step to the smallest radius."""
     logits: dict[Evaluation, Tensor]
     """What each evaluation gave, Tensor [prompts, V]."""
     radius: float
@@ -85,9 +85,14 @@ class TrialResult:
     """Sites of which some rows were left out, and the logits did not notice."""
 
     @property
+    def baseline(self) -> Tensor:
+        """f(θ*), Tensor [prompts, V]."""
+        return self.logits[Evaluation(0)]
+
+    @property
     def change(self) -> Tensor:
         """Δ_true."""
-        return self.logits[Evaluation(0, 0, self.radius)] - self.logits[Evaluation(0)]
+        return self.logits[Evaluation(0, 0, self.radius)] - self.baseline
 
     def check(self) -> None:
         """Refuse a model that is not a function of its served parameters.
@@ -101,7 +106,7 @@ class TrialResult:
                 "elsewhere than in its module, so that a perturbation would not reach the logits; "
                 "read it as an attribute of the module that owns it"
             )
-        first, second = self.logits[Evaluation(0)], self.logits[Evaluation(1)]
+        first, second = self.baseline, self.logits[Evaluation(1)]
         size, difference = float(first.norm()), float((first - second).norm())
         if difference > _SAME * size:
             raise MeasurementError(
@@ -168,13 +173,17 @@ class Trial:
         """Remember what worked, and why nothing quicker did."""
         self._way = way
         self.step = result.step
-        if not result.selections.chosen and not self._log.needed.all():
+        if not result.selections[Evaluation(0)].chosen and not self._log.needed.all():
             self._candidates = list(self._log.seen)[-TAIL_CANDIDATES:]
         if not way.forward_mode and self.no_forward_mode is None:
             self.no_forward_mode = first_line(failures[0])
 
     def _attempt(self, dtype: torch.dtype, way: _Way) -> TrialResult:
-        inspector, selections = ForwardInspector(self._model), Selections()
+        inspector = ForwardInspector(self._model)
+        selections = {
+            Evaluation(0): Selections(),
+            Evaluation(0, 0, self._radius): Selections(),
+        }
         logits: dict[Evaluation, Tensor] = {}
         tangents: list[Tensor | None] = []
 
@@ -185,7 +194,12 @@ class Trial:
             logits[evaluation] = output
 
         def modes(evaluation: Evaluation) -> list[TorchFunctionMode]:
-            return [selections, inspector] if evaluation == Evaluation(0) else []
+            watching: list[TorchFunctionMode] = []
+            if evaluation in selections:
+                watching.append(selections[evaluation])
+            if evaluation == Evaluation(0):
+                watching.append(inspector)
+            return watching
 
         tails: dict[int, Tail] = {0: self._log}
         for place, site in enumerate(self._candidates):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pytest_linearity import Directions, Measurement, measure
+from pytest_linearity.numerics.calibration.calibration import calibrate
 from pytest_linearity.numerics.routing import Selections, margin_noise, near_ties
 from tests.support.oracle import brute_force
 
@@ -102,6 +103,33 @@ def test_a_choice_that_differs_in_calibration_is_in_the_floor() -> None:
         # Offsets of which the derivative knows nothing: Δ at this radius is about as large.
         assert coarse.noise_floor[0] is not None
         assert coarse.noise_floor[0] > 0.1 * float(jump)
+
+
+class Constant(nn.Module):
+    """A choice that no parameter moves, and that float32 does not see."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            self.layer = nn.Linear(4, 6)
+            self.register_buffer("x", torch.randn(3, 4))
+            self.register_buffer("offsets", torch.randn(2, 6))
+        self.register_buffer("scores", torch.tensor([1.0, 1 + 1e-12], dtype=torch.float64))
+
+    def forward(self) -> Tensor:
+        return torch.tanh(self.layer(self.x)) + self.offsets[self.scores.argmax()]
+
+
+def test_a_choice_that_float32_makes_wrongly_everywhere_does_not_cancel() -> None:
+    """It does in a change of logits, and the derivative of float64 knows of the other choice."""
+    model = Constant()
+    known = calibrate(model, model, Directions(model, 1), 0.1, torch.device("cpu"))
+    assert known.unsteady
+    assert not known.float32_carries(1e6)
+    jump = float((model.offsets[0] - model.offsets[1]).norm())
+    assert known.float32.change == pytest.approx(jump, rel=1e-5)
+    assert known.float64.change < 1e-8
 
 
 def test_ties_are_near_or_structural_or_none() -> None:

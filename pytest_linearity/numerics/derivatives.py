@@ -3,8 +3,8 @@
 Central differences D(h) = (f(θ + hδ) − f(θ − hδ)) / 2h have an error in even powers of h.
 Richardson's extrapolation (L. F. Richardson, The deferred approach to the limit, 1927) of D at
 h, h/2 and h/4 removes the first two of them and leaves O(h⁶). In float64 the result has about
-twelve correct digits for a sensible h, which is chosen on a small part of the work by comparing
-the last two columns of the tableau. Second differences (f(θ + hδ) − 2 f(θ) + f(θ − hδ)) / h² have
+twelve correct digits for a sensible h, which `calibration.slopes` finds on a small part of the
+work. Second differences (f(θ + hδ) − 2 f(θ) + f(θ − hδ)) / h² have
 an error in even powers of h as well.
 """
 
@@ -18,16 +18,13 @@ from torch import Tensor
 
 _LEVELS = 3
 
-CANDIDATES = (0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
-"""Largest steps that are tried, in units of the parameters' Euclidean norm."""
-
 
 def steps(h: float) -> tuple[float, ...]:
     """All steps along a direction at which `extrapolate` needs f, largest step h."""
     return tuple(sign * h / 2**level for level in range(_LEVELS) for sign in (1.0, -1.0))
 
 
-def extrapolate(values: Mapping[float, Tensor], h: float) -> tuple[Tensor, float]:
+def extrapolate(values: Mapping[float, Tensor], h: float) -> Tensor:
     """The derivative at 0 from values of f.
 
     Args:
@@ -35,13 +32,9 @@ def extrapolate(values: Mapping[float, Tensor], h: float) -> tuple[Tensor, float
         h: The largest step.
 
     Returns:
-        The derivative, Tensor [prompts, V], and an estimate of its relative error.
+        Tensor [prompts, V].
     """
-    column = [(values[width] - values[-width]) / (2 * width) for width in _widths(h)]
-    best, previous = _richardson(column)
-    size = float(best.norm())
-    error = float((best - previous).norm())
-    return best, error / size if size else error
+    return _richardson([(values[width] - values[-width]) / (2 * width) for width in _widths(h)])
 
 
 def extrapolate_second(values: Mapping[float, Tensor], baseline: Tensor, h: float) -> Tensor:
@@ -56,21 +49,19 @@ def extrapolate_second(values: Mapping[float, Tensor], baseline: Tensor, h: floa
         Tensor [prompts, V]; about eight correct digits, as rounding is divided by h².
     """
     column = [(values[w] - 2 * baseline + values[-w]) / w**2 for w in _widths(h)]
-    return _richardson(column)[0]
+    return _richardson(column)
 
 
 def _widths(h: float) -> list[float]:
     return [h / 2**level for level in range(_LEVELS)]
 
 
-def _richardson(column: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """The last entry of the tableau, and the best of the column before."""
-    previous = column[-1]
+def _richardson(column: list[Tensor]) -> Tensor:
+    """The last entry of the tableau."""
     for order in range(1, _LEVELS):
-        previous = column[-1]
         weight = 4.0**order
         column = [(weight * finer - coarser) / (weight - 1) for coarser, finer in pairwise(column)]
-    return column[0], previous
+    return column[0]
 
 
 _STEP = 1e-3

@@ -61,17 +61,17 @@ class Clock:
         """Seconds of the trial in one arithmetic: one prompt, one direction, a few evaluations.
 
         As `calibration.trial` has them: a baseline, a step and a JVP; in float64 another baseline
-        and a step beside θ*, which check the others; and a baseline for each candidate. The prompt
-        is so short that the products are stacked (see `plan.effort`): with W the rows of all of
-        these, and with δ those of the steps and the JVP.
+        and steps on both sides of θ*, which check the others; and a baseline for each candidate.
+        The prompt is so short that the products are stacked (see `plan.effort`): with W the rows
+        of all of these, and with δ those of the steps and the JVP.
 
         Args:
             dtype: The arithmetic.
             tails: Whether candidates for the tail are tried.
         """
         exact = dtype == torch.float64
-        plain = 2 + 2 * exact + TAIL_CANDIDATES * tails
-        along = 2 + exact
+        plain = 2 + 3 * exact + TAIL_CANDIDATES * tails
+        along = 2 + 2 * exact
         seconds = plain * self._rest(dtype, 1, TOKENS, dual=False)
         seconds += self._rest(dtype, 1, TOKENS, dual=True)
         seconds += (plain + 1) * len(self.forward.linears) * self.machine.serving()

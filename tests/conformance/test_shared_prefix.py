@@ -94,6 +94,16 @@ def test_it_goes_together_with_a_shared_trunk(scope: str) -> None:
     same(ours, both.measure(shared=False, scope=scope))
 
 
+@pytest.mark.parametrize(("name", "seed"), [("mixtral", 1), ("qwen3_moe", 2)])
+def test_a_prefix_may_be_sent_to_experts_that_no_prompt_is_sent_to(name: str, seed: int) -> None:
+    """It then comes later to the end of the trunk than prompts do, which must wait for it."""
+    sizes = {"num_hidden_layers": 3, "num_local_experts": 16, "num_experts": 16}
+    both = case(tiny_model(name, seed, **sizes))
+    ours = both.measure(shared=True, scope="last_blocks:1")
+    assert both.sharing.describe() == {"shared_prefix": PREFIX, "shared_prefix_skipped": None}
+    same(ours, both.measure(shared=False, scope="last_blocks:1"))
+
+
 @pytest.mark.parametrize("name", ["llama", "bloom"])
 def test_second_derivatives_and_hidden_states_are_the_same(name: str) -> None:
     model = tiny_model(name)

@@ -37,12 +37,22 @@ def _shrunk(kind: Any, overrides: dict[str, Any], defaults: dict[str, Any]) -> A
     return kind(**{key: value for key, value in (values | own).items() if value is not DEFAULT})
 
 
-def tiny_model(name: str, seed: int = 0) -> nn.Module:
-    """A random model in evaluation mode, every part of which matters to the logits."""
+def tiny_model(name: str, seed: int = 0, **sizes: int) -> nn.Module:
+    """A random model in evaluation mode, every part of which matters to the logits.
+
+    Args:
+        name: The architecture.
+        seed: Of the weights.
+        sizes: Entries of the config in place of the small ones; those that it does not have are
+            left out.
+    """
+    config = tiny_config(name)
+    for key in sizes.keys() & vars(config).keys():
+        setattr(config, key, sizes[key])
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = AutoModelForCausalLM.from_config(
-            tiny_config(name),
+            config,
             dtype=torch.float32,
             attn_implementation="eager",
             experts_implementation="eager",

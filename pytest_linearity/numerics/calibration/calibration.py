@@ -6,17 +6,47 @@ One prompt, one direction, the smallest radius, once in float64 and once in floa
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf, isfinite
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from pytest_linearity.numerics.calibration.interleaving import first_trial
+from pytest_linearity.numerics.calibration.slopes import mean_norm
+from pytest_linearity.numerics.calibration.trial import TrialResult
 from pytest_linearity.numerics.directions.directions import Directions
+from pytest_linearity.numerics.lockstep.evaluation import Evaluation
 from pytest_linearity.numerics.lockstep.logits import Logits
 from pytest_linearity.numerics.lockstep.tail import Site
 from pytest_linearity.numerics.metrics.changes import relative_error
+from pytest_linearity.numerics.routing import flips, margin_noise
 
 _FLOAT64_PER_FLOAT32 = torch.finfo(torch.float64).eps / torch.finfo(torch.float32).eps
+
+
+class RoundingNoise(NamedTuple):
+    """What rounding does to the logits in one arithmetic."""
+
+    change: float
+    """Norm of what it adds to the true change of one prompt's logits."""
+    derivative: float
+    """Relative error of Jδ; that of central differences is no rounding, and counts as such."""
+
+    def floor(self, change: Tensor) -> Tensor:
+        """Relative error that it causes.
+
+        Args:
+            change: ‖Δ_true‖, float64 Tensor of any shape.
+
+        Returns:
+            float64 Tensor of that shape; ``inf`` where nothing changes but rounding, ``nan`` where
+            the change is not finite.
+        """
+        if self.change == 0 and self.derivative == 0:
+            return torch.zeros_like(change)
+        floor = torch.hypot(self.change / change, torch.tensor(self.derivative).double())
+        return floor.masked_fill(~change.isfinite(), torch.nan)
 
 
 @dataclass(frozen=True)
@@ -25,8 +55,8 @@ class Calibration:
 
     It settles how evaluations are run: whether they advance together (`not_interleaved`), what they
     may share (`share_primals`, `share_trunk`, `tail`), and where derivatives come from (`step`).
-    And it settles which radii float32 carries: rounding adds a vector of norm `noise` to the true
-    change of a prompt's logits, which has a norm of about r · `slope`, and ε of about
+    And it settles which radii float32 carries: rounding adds a vector to the true change of a
+    prompt's logits (`float32`, `float64`), which has a norm of about r · `slope`, and ε of about
     r · `curvature` must stand out from what that makes. All norms are over the logits of one
     prompt, in the mean of the prompts that were looked at.
     """
@@ -43,6 +73,10 @@ class Calibration:
     """Whether the forward asks for any parameter in scope."""
     selects: bool
     """Whether the forward makes discrete choices, as routers do."""
+    unsteady: bool
+    """Whether such a choice differs between float32 and float64 at the same point."""
+    tie: float
+    """Relative margin below which rounding in float32 may turn a choice; see `near_ties`."""
     widest: int
     """Inputs plus outputs of the widest linear layer, in features per token."""
     tail: frozenset[Site]
@@ -53,10 +87,13 @@ class Calibration:
     """Why forward mode does not work."""
     only_exact: bool
     """Whether forward mode works in float64 alone, so that derivatives are always taken there."""
-    noise: float
-    """Norm of what float32 rounding adds to the true change of one prompt's logits."""
-    jvp_noise: float
-    """Relative error of a JVP in float32."""
+    float32: RoundingNoise
+    """What rounding in float32 does."""
+    float64: RoundingNoise
+    """What rounding in float64 does, be it all float64: code that a function mode does not see may
+    narrow its values."""
+    departure: float
+    """‖f₃₂(θ*) − f₆₄(θ*)‖ / ‖f₆₄(θ*)‖: how far logits themselves differ between arithmetics."""
     slope: float
     """‖Jδ‖ of the calibration prompt."""
     curvature: float
@@ -77,13 +114,12 @@ class Calibration:
         Returns:
             float64 Tensor of that shape; ``inf`` where nothing changes but rounding.
         """
-        scale = _FLOAT64_PER_FLOAT32 if dtype == torch.float64 else 1.0
-        if self.noise == 0 and self.jvp_noise == 0:
-            return torch.zeros_like(change)
-        return scale * torch.hypot(self.noise / change, torch.tensor(self.jvp_noise).double())
+        return (self.float64 if dtype == torch.float64 else self.float32).floor(change)
 
     def float32_carries(self, radius: float) -> bool:
         """Whether float32 is expected to give ε at a radius to 1%, or to 1e-4."""
+        if self.unsteady:
+            return False
         change = torch.tensor(radius * self.slope, dtype=torch.float64)
         floor = float(self.noise_floor(change, torch.float32))
         return carries(self.curvature * radius, floor)
@@ -102,6 +138,8 @@ def carries(error: float, floor: float) -> bool:
     return _SAFETY * floor <= max(0.1 * error, 1e-4)
 
 
+_TIE = 4
+"""So many times what margins were seen to differ by, as few choices stand for all."""
 _SAFETY = 1.5
 """One prompt and one direction stand for all."""
 
@@ -124,11 +162,7 @@ def calibrate(
     """
     trial, exact, not_interleaved = first_trial(model, logits, directions, radius, device)
     rounded = trial.run(torch.float32)
-    noise = _mean_norm(rounded.change.double() - exact.change)
-    jvp_noise = 0.0
-    if rounded.tangent is not None:
-        difference = _mean_norm(rounded.tangent.double() - exact.derivative)
-        jvp_noise = difference / (_mean_norm(exact.derivative) or 1.0)
+    points = exact.selections
     error = relative_error(exact.change, radius * exact.derivative)
     return Calibration(
         share_primals=not exact.inspector.changes_products,
@@ -136,18 +170,46 @@ def calibrate(
         not_interleaved=not_interleaved,
         changes_state=bool(exact.changed),
         asks=not exact.asked.isdisjoint(directions.names),
-        selects=bool(exact.selections.chosen),
+        selects=bool(exact.selections[Evaluation(0)].chosen),
+        unsteady=_turned(exact, rounded),
+        tie=_TIE * max(margin_noise(exact.selections[at], rounded.selections[at]) for at in points),
         widest=exact.inspector.widest,
         tail=rounded.tail,
         step=trial.step,
         no_forward_mode=trial.no_forward_mode,
         only_exact=trial.only_exact,
-        noise=noise,
-        jvp_noise=jvp_noise,
-        slope=_mean_norm(exact.derivative),
+        float32=_rounding(exact, rounded),
+        float64=_exact_rounding(exact, rounded),
+        departure=mean_norm(rounded.baseline.double() - exact.baseline)
+        / (mean_norm(exact.baseline) or 1.0),
+        slope=mean_norm(exact.derivative),
         curvature=float(error[error.isfinite()].mean().nan_to_num(0.0)) / radius,
     )
 
 
-def _mean_norm(logits: Tensor) -> float:
-    return float(logits.double().norm(dim=-1).mean())
+def _rounding(exact: TrialResult, rounded: TrialResult) -> RoundingNoise:
+    """What is in float32 besides what is in float64."""
+    derivative = exact.step_error
+    if rounded.tangent is not None:
+        difference = mean_norm(rounded.tangent.double() - exact.derivative)
+        derivative = difference / (mean_norm(exact.derivative) or 1.0)
+    change = mean_norm(rounded.change.double() - exact.change)
+    if _turned(exact, rounded):
+        change = max(change, mean_norm(rounded.baseline.double() - exact.baseline))
+    return RoundingNoise(change, derivative)
+
+
+def _turned(exact: TrialResult, rounded: TrialResult) -> bool:
+    """Whether a discrete choice differs between the two arithmetics at the same point."""
+    points = exact.selections
+    return any(flips(exact.selections[at], rounded.selections[at]) for at in points)
+
+
+def _exact_rounding(exact: TrialResult, rounded: TrialResult) -> RoundingNoise:
+    """What is in float64: the same in proportion to the units, or what was seen if that is more."""
+    coarse = _rounding(exact, rounded)
+    if not all(map(isfinite, coarse)):
+        return RoundingNoise(exact.rounding, exact.step_error)
+    scale = max(_FLOAT64_PER_FLOAT32, min(1.0, exact.rounding / (coarse.change or inf)))
+    derivative = coarse.derivative if exact.step is not None else scale * coarse.derivative
+    return RoundingNoise(max(scale * coarse.change, exact.rounding), derivative)

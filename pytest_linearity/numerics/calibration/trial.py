@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -18,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 
 from pytest_linearity.errors import MeasurementError, first_line, shown_names
 from pytest_linearity.numerics.calibration.inspection import ForwardInspector
-from pytest_linearity.numerics.derivatives import CANDIDATES, extrapolate, steps
+from pytest_linearity.numerics.calibration.slopes import Ladder, nudges, rounding_of_checked
 from pytest_linearity.numerics.directions.directions import Directions
 from pytest_linearity.numerics.lockstep.dual import unpack_dual
 from pytest_linearity.numerics.lockstep.evaluation import Evaluation
@@ -36,10 +37,6 @@ compute the same thing: even atomic additions in any order stay nine digits belo
 TAIL_CANDIDATES = 8
 """How many of the last linear layers may turn out to matter for the last tokens only: those of one
 block."""
-
-_NUDGE = 1e-6
-"""Distance from θ* of the point that checks the derivative: too near for a router to change its
-choice on the way, far enough for float64."""
 
 
 class _Way(NamedTuple):
@@ -67,8 +64,8 @@ class TrialResult:
 
     inspector: ForwardInspector
     """What was seen of the baseline's forward."""
-    selections: Selections
-    """The baseline's discrete choices."""
+    selections: Mapping[Evaluation, Selections]
+    """The discrete choices of the baseline, and of the step to the smallest radius."""
     logits: dict[Evaluation, Tensor]
     """What each evaluation gave, Tensor [prompts, V]."""
     radius: float
@@ -79,6 +76,11 @@ class TrialResult:
     """Jδ by whatever works."""
     step: float | None
     """Largest step of the central differences that it was extrapolated from; None for none."""
+    step_error: float
+    """The relative error of those differences."""
+    rounding: float
+    """Norm of what rounding in float64 adds to the change of one prompt's logits; 0 for float32,
+    whose rounding shows against float64."""
     tail: frozenset[Site]
     """Sites of which some rows were left out, and the logits did not notice."""
     changed: frozenset[str]
@@ -87,9 +89,14 @@ class TrialResult:
     """Canonical names of the parameters that forwards have asked for."""
 
     @property
+    def baseline(self) -> Tensor:
+        """f(θ*), Tensor [prompts, V]."""
+        return self.logits[Evaluation(0)]
+
+    @property
     def change(self) -> Tensor:
         """Δ_true."""
-        return self.logits[Evaluation(0, 0, self.radius)] - self.logits[Evaluation(0)]
+        return self.logits[Evaluation(0, 0, self.radius)] - self.baseline
 
     @property
     def repeats(self) -> bool:
@@ -210,13 +217,17 @@ class Trial:
         self._ran = True
         self._way = way
         self.step = result.step
-        if not result.selections.chosen and not self._log.needed.all():
+        if not result.selections[Evaluation(0)].chosen and not self._log.needed.all():
             self._candidates = list(self._log.seen)[-TAIL_CANDIDATES:]
         if not way.forward_mode and self.no_forward_mode is None:
             self.no_forward_mode = first_line(failures[0])
 
     def _attempt(self, dtype: torch.dtype, way: _Way) -> TrialResult:
-        inspector, selections = ForwardInspector(self._model), Selections()
+        inspector = ForwardInspector(self._model)
+        selections = {
+            Evaluation(0): Selections(),
+            Evaluation(0, 0, self._radius): Selections(),
+        }
         logits: dict[Evaluation, Tensor] = {}
         tangents: list[Tensor | None] = []
 
@@ -228,27 +239,21 @@ class Trial:
             logits[evaluation] = output
 
         def modes(evaluation: Evaluation) -> list[TorchFunctionMode]:
-            return [selections, inspector] if evaluation == Evaluation(0) else []
+            watching: list[TorchFunctionMode] = []
+            if evaluation in selections:
+                watching.append(selections[evaluation])
+            if evaluation == Evaluation(0):
+                watching.append(inspector)
+            return watching
 
         tails: dict[int, Tail] = {0: self._log}
         for place, site in enumerate(self._candidates):
             tails[2 + place] = Tail(self._log.needed, frozenset([site]))
-        engine = Lockstep(
-            self._model,
-            [self._logits] * (2 + len(self._candidates)),
-            self._directions,
-            Arithmetic(dtype, self._device),
-            share_primals=False,
-            share_trunk=way.shares_trunk,
-            tails=tails,
-            interleaved=self._interleaved,
-        )
+        runs = [self._logits] * (2 + len(self._candidates))
+        engine = self._lockstep(dtype, way, runs, tails)
         engine.run(self._evaluations(dtype, way.forward_mode), finished, modes=modes)
-        tangent = tangents[0] if tangents else None
-        derivative, step = (tangent, None) if tangent is not None else self._extrapolated(logits)
         _same_primal(logits)
-        if tangent is not None and dtype == torch.float64:
-            _same_derivative(logits, tangent)
+        derivative = self._derivative(dtype, way, logits, tangents[0] if tangents else None)
         tail = frozenset(
             site
             for place, site in enumerate(self._candidates)
@@ -259,41 +264,88 @@ class Trial:
             selections,
             logits,
             self._radius,
-            tangent,
-            derivative,
-            step,
+            *derivative,
             tail,
             engine.changed,
             engine.asked,
         )
 
+    def _derivative(
+        self,
+        dtype: torch.dtype,
+        way: _Way,
+        logits: Mapping[Evaluation, Tensor],
+        tangent: Tensor | None,
+    ) -> tuple[Tensor | None, Tensor, float | None, float, float]:
+        """The tangent, Jδ, the step of differences, their error, and the rounding of float64.
+
+        Only float64 tells more than the tangent: it is held against differences there, which take
+        its place where there is none. A later run has no derivative of its own then.
+        """
+        baseline = logits[Evaluation(0)]
+        if dtype != torch.float64:
+            derivative = torch.zeros_like(baseline) if tangent is None else tangent
+            return tangent, derivative, self.step, 0.0, 0.0
+        near = {step: logits[Evaluation(0, 0, step)] for step in nudges(self._radius)}
+        if way.shares_trunk:
+            _same_trunk(baseline, near)
+        ladder = Ladder(partial(self._values, way), baseline, self._radius)
+        if tangent is not None:
+            return tangent, tangent, None, 0.0, rounding_of_checked(tangent, near, ladder)
+        slope = ladder.climb()
+        return None, slope.derivative, slope.step, slope.error, ladder.rounding()
+
+    def _values(self, way: _Way, steps: Sequence[float]) -> dict[float, Tensor]:
+        """f(θ* + sδ) at some steps s, in float64."""
+        values: dict[float, Tensor] = {}
+
+        def finished(evaluation: Evaluation, output: Tensor) -> None:
+            if evaluation.step is not None:
+                values[evaluation.step] = output
+
+        self._lockstep(torch.float64, way, [self._logits]).run(
+            [Evaluation(0), *(Evaluation(0, 0, step) for step in steps)], finished
+        )
+        return values
+
+    def _lockstep(
+        self,
+        dtype: torch.dtype,
+        way: _Way,
+        runs: Sequence[Logits],
+        tails: Mapping[int, Tail] | None = None,
+    ) -> Lockstep:
+        return Lockstep(
+            self._model,
+            runs,
+            self._directions,
+            Arithmetic(dtype, self._device),
+            share_primals=False,
+            share_trunk=way.shares_trunk,
+            tails=tails,
+            interleaved=self._interleaved,
+        )
+
     def _evaluations(self, dtype: torch.dtype, forward_mode: bool) -> list[Evaluation]:
         evaluations = [Evaluation(0), Evaluation(0, 0, self._radius)]
-        if dtype == torch.float64:
-            evaluations += [Evaluation(1), self.between]
         evaluations += [Evaluation(2 + place) for place in range(len(self._candidates))]
         if forward_mode:
             evaluations.append(Evaluation(0, 0))
-            if dtype == torch.float64:
-                evaluations.append(Evaluation(0, 0, _NUDGE))
-        elif dtype == torch.float64:
-            at = {step for h in CANDIDATES for step in steps(h)} - {self._radius, -self._radius}
-            evaluations += [Evaluation(0, 0, step) for step in sorted(at)]
+        if dtype == torch.float64:
+            evaluations += [Evaluation(1), self.between]
+            evaluations += [Evaluation(0, 0, step) for step in nudges(self._radius)]
         return evaluations
 
-    def _extrapolated(self, logits: Mapping[Evaluation, Tensor]) -> tuple[Tensor, float | None]:
-        """Jδ from central differences, and their largest step.
 
-        Only the first run, in float64, evaluates all steps and chooses among them; a later one has
-        no derivative of its own.
-        """
-        values = {e.step: output for e, output in logits.items() if e.step is not None}
-        step = self.step
-        if step is None and len(values) > 1:
-            step = min(CANDIDATES, key=lambda h: extrapolate(values, h)[1])
-        if step is None or not values.keys() >= set(steps(step)):
-            return torch.zeros_like(logits[Evaluation(0)]), step
-        return extrapolate(values, step)[0], step
+def _same_trunk(baseline: Tensor, near: Mapping[float, Tensor]) -> None:
+    """The baseline records the trunk and others replay it: close to θ* they must agree.
+
+    Raises:
+        TrunkMismatch: If they do not.
+    """
+    middle = sum(near.values()) / len(near)
+    if float((middle - baseline).norm()) > _SAME * float(baseline.norm()):
+        raise TrunkMismatch("a forward that goes on from the trunk is not near one that made it")
 
 
 def _same_primal(logits: Mapping[Evaluation, Tensor]) -> None:
@@ -304,21 +356,3 @@ def _same_primal(logits: Mapping[Evaluation, Tensor]) -> None:
     baseline = logits[Evaluation(0)]
     if float((dual - baseline).norm()) > 1e-3 * float(baseline.norm()):
         raise TrunkMismatch("a forward with a tangent did not compute what one without does")
-
-
-def _same_derivative(logits: Mapping[Evaluation, Tensor], tangent: Tensor) -> None:
-    """A tangent is lost where values leave torch, or are detached: a difference shows it.
-
-    One-sided, as its error at so small a step is far below what would be lost.
-
-    Raises:
-        ArithmeticError: If forward mode gives another derivative than the difference does.
-    """
-    slope = (logits[Evaluation(0, 0, _NUDGE)] - logits[Evaluation(0)]) / _NUDGE
-    error, size = float((slope - tangent).norm()), float(slope.norm())
-    rounding = 1e-12 * float(logits[Evaluation(0)].norm()) / _NUDGE
-    if error > max(1e-4 * size, rounding):
-        raise ArithmeticError(
-            "forward mode loses part of the derivative: it is off by a vector of norm "
-            f"{error:.3g} from a one-sided difference of norm {size:.3g}"
-        )

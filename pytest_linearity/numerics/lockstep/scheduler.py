@@ -28,7 +28,12 @@ from pytest_linearity.numerics.lockstep.sources import prefetch_for
 from pytest_linearity.numerics.lockstep.state import state_kept
 from pytest_linearity.numerics.lockstep.supply import Supply
 from pytest_linearity.numerics.lockstep.tail import Tail
-from pytest_linearity.numerics.lockstep.trunk import RecordTrunk, ReplayTrunk, Trunk
+from pytest_linearity.numerics.lockstep.trunk import (
+    RecordTrunk,
+    ReplayTrunk,
+    Trunk,
+    TrunkMismatch,
+)
 from pytest_linearity.numerics.precision import Arithmetic
 
 Finished = Callable[[Evaluation, Tensor], None]
@@ -173,11 +178,15 @@ class Lockstep:
         rules: list[TorchFunctionMode] = [DualRules()] if evaluation.is_jvp else []
         return Coroutine(evaluation, run, [*rules, *self._uniform, *modes])
 
+    def shares_prefix(self, evaluation: Evaluation) -> bool:
+        """Whether an evaluation goes on from one of the prefix."""
+        return not evaluation.is_prefix and self._prefixes[evaluation.batch] is not None
+
     def _begin_prefix(self, evaluations: Sequence[Evaluation]) -> list[Evaluation]:
         """The evaluations of the prefix that these need."""
         if self._prefix is None:
             return []
-        return self._prefix.begin([e for e in evaluations if self._prefixes[e.batch] is not None])
+        return self._prefix.begin(list(filter(self.shares_prefix, evaluations)))
 
 
 class _Round:
@@ -193,6 +202,7 @@ class _Round:
         self._trunks: dict[int, list[Trunk]] = {}  # by batch, one for each scope
         self._waiting: list[Coroutine] = []
         self._pending = list(evaluations)
+        self._prefixes = {_point(e) for e in evaluations if e.is_prefix}  # not started yet
         sizes = Counter(evaluation.batch for evaluation in evaluations)
         self._alone = {batch for batch, size in sizes.items() if size == 1}
         self.asked: set[str] = set()
@@ -242,8 +252,14 @@ class _Round:
             assert started, "evaluations wait for the trunk of a baseline that is not among them"
 
     def _start(self, evaluation: Evaluation, finished: Finished) -> bool:
-        """Start an evaluation; False where the trunk that it replays is not complete yet."""
+        """Start an evaluation; False where what it goes on from is not there yet.
+
+        That is the trunk that it replays, and the prefix's evaluation at its point: the prefix may
+        take longer to its own trunk's end, as by experts that no prompt is sent to.
+        """
         batch = evaluation.batch
+        if self._engine.shares_prefix(evaluation) and _point(evaluation) in self._prefixes:
+            return False
         trunk_modes: list[TorchFunctionMode] = []
         if self._engine.share_trunk and batch not in self._alone:
             if evaluation.is_baseline and batch not in self._trunks:
@@ -254,6 +270,8 @@ class _Round:
                 trunk_modes.append(ReplayTrunk(trunk))
             else:
                 return False
+        if evaluation.is_prefix:
+            self._prefixes.remove(_point(evaluation))
         coroutine = self._engine.coroutine(evaluation, [*self._modes(evaluation), *trunk_modes])
         self._waiting.append(coroutine)
         coroutine.resume()
@@ -270,6 +288,7 @@ class _Round:
 
     def _settle(self, coroutine: Coroutine, finished: Finished) -> None:
         if not coroutine.finished:
+            self._check_trunk(coroutine)
             return
         self._waiting.remove(coroutine)
         for trunk in self._trunks.get(coroutine.evaluation.batch, ()):
@@ -281,3 +300,21 @@ class _Round:
         if not coroutine.evaluation.is_prefix:
             finished(coroutine.evaluation, coroutine.result)
         coroutine.result = None
+
+    def _check_trunk(self, coroutine: Coroutine) -> None:
+        """Hold what a baseline asks for against the trunk that it records.
+
+        Raises:
+            TrunkMismatch: If it has met a perturbed parameter where no function mode sees that: all
+                that followed would be taken for the trunk.
+        """
+        request, evaluation = coroutine.request, coroutine.evaluation
+        if request is None or not evaluation.is_baseline:
+            return
+        for trunk in self._trunks.get(evaluation.batch, ()):
+            if not trunk.complete and any(map(trunk.in_scope, request.names)):
+                raise TrunkMismatch(f"{request.name} was used where the trunk did not see it")
+
+
+def _point(evaluation: Evaluation) -> tuple[int | None, float | None, bool]:
+    return evaluation.direction, evaluation.step, evaluation.dual

@@ -23,6 +23,18 @@ from pytest_linearity.numerics.lockstep.served import is_served
 
 InScope = Callable[[str], bool]
 
+_GIVE_MEMORY_OUT: frozenset[Any] = frozenset(
+    [
+        Tensor.numpy,
+        Tensor.__array__,
+        Tensor.__dlpack__,
+        Tensor.data_ptr,
+        Tensor.storage,
+        Tensor.untyped_storage,
+    ]
+)
+"""Functions by which code that is not torch's gets at a tensor's memory."""
+
 
 class TrunkMismatch(Exception):
     """An evaluation did not do what the baseline did, or changed what it shares with the others."""
@@ -36,6 +48,7 @@ class Trunk:
         self.complete = False
         self.in_scope = in_scope
         self.entries: list[tuple[Any, Any]] = []
+        self._given_out = False
         self._shared: list[tuple[Tensor, int]] = []
 
     def ends_at(self, args: Any, kwargs: Any) -> bool:
@@ -46,6 +59,11 @@ class Trunk:
         return under_transform() or any(
             is_served(leaf) and self.in_scope(leaf.canonical) for leaf in leaves((args, kwargs))
         )
+
+    def record(self, func: Any, result: Any) -> None:
+        """Note what a function returned."""
+        self._given_out = self._given_out or func in _GIVE_MEMORY_OUT
+        self.entries.append((func, map_leaves(_weaken, result)))
 
     def close(self) -> None:
         """Keep what is still held by somebody; forget the values of everything else."""
@@ -65,7 +83,9 @@ class Trunk:
         self.complete = True
 
     def check(self) -> None:
-        """Raises TrunkMismatch if an evaluation wrote into a tensor that all share."""
+        """Raises TrunkMismatch if an evaluation wrote into a tensor that all share, or may have."""
+        if self._given_out:
+            raise TrunkMismatch("what is written into a shared result outside of torch is not seen")
         if any(tensor._version != version for tensor, version in self._shared):
             raise TrunkMismatch("a shared result was changed in place")
 
@@ -98,7 +118,7 @@ class RecordTrunk(TorchFunctionMode):
         result = func(*args, **kwargs)
         if not self.over:
             with torch._C.DisableTorchFunction():
-                self.trunk.entries.append((func, map_leaves(_weaken, result)))
+                self.trunk.record(func, result)
         return result
 
 

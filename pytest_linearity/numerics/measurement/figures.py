@@ -24,6 +24,10 @@ NoiseFloor = Callable[[Tensor, torch.dtype], Tensor]
 """Relative error from rounding; see `Calibration.noise_floor`."""
 
 
+_FEW = 0.01
+"""Part of all choices that differ which does not matter."""
+
+
 class PairKey(NamedTuple):
     """Where the figures of a batch's prompts are from."""
 
@@ -53,6 +57,10 @@ class _Figures:
     """Why a metric's function gave none."""
     flips: int = 0
     """Discrete choices that differ from the baseline's, over all prompts."""
+    ties: int = 0
+    """Discrete choices, here or at θ*, that rounding in float32 may have turned."""
+    departs: bool = False
+    """Whether f(θ*) in float32 is not what it is in float64, of which the derivative is."""
 
 
 class PairStore:
@@ -77,6 +85,8 @@ class PairStore:
         """Jδ by (batch, direction), Tensor [prompts, V]."""
         self.second_derivatives: dict[tuple[int, int], Tensor] = {}
         """f''[δ, δ] by (batch, direction), Tensor [prompts, V], where it was asked for."""
+        self.baselines: dict[tuple[int, int], Tensor] = {}
+        """f(θ*) in float64, Tensor [prompts, V], by batch and first direction of the pass."""
         self._batches = batches
         self._further = [metric for metric in metrics if metric.name not in ALWAYS]
         self._noise_floor = noise_floor
@@ -110,9 +120,14 @@ class PairStore:
             if failure is not None:
                 figures.failures[metric.name] = failure
 
-    def add_flips(self, evaluation: Evaluation, count: int) -> None:
-        """Take in how many discrete choices of an evaluation that was added differ."""
-        self._figures[PairKey.of(evaluation)].flips = count
+    def add_flips(self, evaluation: Evaluation, count: int, ties: int) -> None:
+        """Take in how many discrete choices of an evaluation that was added differ, or may."""
+        figures = self._figures[PairKey.of(evaluation)]
+        figures.flips, figures.ties = count, ties
+
+    def add_departure(self, evaluation: Evaluation) -> None:
+        """Take in that the baseline of an evaluation that was added is not float64's."""
+        self._figures[PairKey.of(evaluation)].departs = True
 
     def directions_at(self, radius: float) -> list[int]:
         """The directions that were measured at one radius, ascending."""
@@ -154,6 +169,16 @@ class PairStore:
         chosen = at if rows is None else [at[row] for row in rows]
         return sum(figures.flips for row in chosen for figures in row)
 
+    def is_in_doubt(self, radius: float) -> bool:
+        """Whether float32 may have chosen otherwise than float64 at one radius, or surely has.
+
+        A few choices among many that differ from the baseline's move the mean by as little as they
+        are few.
+        """
+        everywhere = [figures for row in self._at(radius) for figures in row]
+        ties = sum(figures.ties for figures in everywhere)
+        return any(f.departs for f in everywhere) or ties > _FEW * self.flips(radius)
+
     def curvature_ratio(self) -> Tensor:
         """κ of all pairs, float64 Tensor [directions, prompts]."""
         ratios = {**self._ratios, **self._own_ratios()}
@@ -191,6 +216,7 @@ class PairStore:
             for name, vectors in (
                 ("derivatives", self.derivatives),
                 ("second_derivatives", self.second_derivatives),
+                ("baselines", self.baselines),
             )
         }
 
@@ -199,7 +225,7 @@ class PairStore:
         for at, figures in entry["figures"].items():
             self._figures[PairKey(*at)] = _Figures(**figures)
         self._ratios.update(entry["ratios"])
-        for name in ("derivatives", "second_derivatives"):
+        for name in ("derivatives", "second_derivatives", "baselines"):
             moved = {pair: vector.to(device) for pair, vector in entry.get(name, {}).items()}
             getattr(self, name).update(moved)
 

@@ -27,6 +27,7 @@ from pytest_linearity.numerics.lockstep.state import StateMismatch
 from pytest_linearity.numerics.lockstep.tail import Tail, TailMismatch
 from pytest_linearity.numerics.lockstep.trunk import TrunkMismatch
 from pytest_linearity.numerics.measurement import schedule
+from pytest_linearity.numerics.measurement.draws import Draws, check_repeats
 from pytest_linearity.numerics.measurement.figures import PairStore
 from pytest_linearity.numerics.measurement.jobs import Job
 from pytest_linearity.numerics.measurement.layers import LayerFigures
@@ -95,6 +96,9 @@ class Pass:
 
         Returns:
             How many evaluations have run, those of failed attempts included.
+
+        Raises:
+            MeasurementError: If the forward is not deterministic on one of the batches.
         """
         if common.batches_apart and len(batches) > 1:
             return sum(self.run_round([batch], ks, common, served) for batch in batches)
@@ -119,11 +123,12 @@ class Pass:
                     self.figures,
                     self.layers,
                     common.batches,
-                    selects=self.calibration.selects,
+                    calibration=self.calibration,
                     has_tail=bool(common.tails),
                 ),
                 served=served,
             )
+            draws = Draws(self.setup.device)
             try:
                 self.setup.engine.run(job)
             except StateMismatch:
@@ -134,7 +139,14 @@ class Pass:
                 if not common.shrink(error):
                     raise
             else:
+                if draws.happened():
+                    self._check_repeats(batches, common)
                 return attempts * len(evaluations)
+
+    def _check_repeats(self, batches: Sequence[int], common: _Common) -> None:
+        setup, unchecked = self.setup, [b for b in batches if b not in common.repeated]
+        check_repeats(setup.model, common.batches, unchecked, setup.directions, setup.device)
+        common.repeated.update(unchecked)
 
     def _journal(self) -> Rounds | None:
         if self.setup.journal is None:
@@ -174,6 +186,8 @@ class _Common:
         self._sites = calibration.tail
         self.batches_apart = calibration.changes_state
         """Whether batches run one after another, as their forwards change the model's state."""
+        self.repeated: set[int] = set()
+        """Batches whose baseline has been found to be the same when it is taken again."""
         self.trunk = calibration.share_trunk
         """Whether what runs before the first perturbed parameter runs once."""
         self.batches: Sequence[Logits] = ()

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from pytest_linearity.numerics.calibration.calibration import Calibration
 from pytest_linearity.numerics.derivatives import (
     extrapolate,
     extrapolate_second,
@@ -26,7 +27,11 @@ from pytest_linearity.numerics.lockstep.tail import TailMismatch
 from pytest_linearity.numerics.measurement.figures import PairStore
 from pytest_linearity.numerics.measurement.layers import LayerFigures
 from pytest_linearity.numerics.measurement.schedule import Wanted
-from pytest_linearity.numerics.routing import Selections, flips
+from pytest_linearity.numerics.routing import Selections, flips, near_ties
+
+_DEPARTURE = 10
+"""So many times what calibration has seen of it: longer prompts add up more rounding."""
+_LEAST_DEPARTURE = 1e-6
 
 Pair = tuple[int, int]
 """(batch, direction)."""
@@ -48,7 +53,7 @@ class Reduction:
         layers: LayerFigures | None,
         batches: Sequence[Logits],
         *,
-        selects: bool,
+        calibration: Calibration,
         has_tail: bool,
     ) -> None:
         """Reduce the evaluations of a pass, or of a round of it.
@@ -58,17 +63,19 @@ class Reduction:
             figures: Takes figures and derivatives; has the derivatives if `wanted` has not.
             layers: Where figures of hidden states go, if there are any beside the logits.
             batches: The calls of all batches.
-            selects: Whether the forward makes discrete choices.
+            calibration: What is known of the model.
             has_tail: Whether rows were left out.
         """
         self._wanted = wanted
         self._figures = figures
         self._layers = layers
         self._batches = batches
-        self._selects = selects
+        self._selects = calibration.selects
+        self._calibration = calibration
         self._has_tail = has_tail
         self._differences = frozenset(wanted.differences)
         self._baselines: dict[int, Tensor] = {}
+        self._departing: set[int] = set()
         self._with_derivative: set[Pair] = set()
         self._values: dict[Pair, dict[float, Tensor]] = {}
         self._tangents: dict[Pair, dict[float, Tensor]] = {}
@@ -100,7 +107,7 @@ class Reduction:
         if evaluation.is_jvp:
             self._take_jvp(evaluation, output)
         elif evaluation.is_baseline:
-            self._baselines[evaluation.batch] = output
+            self._take_baseline(evaluation.batch, output)
         else:
             self._early.append((evaluation, output))
             if evaluation.step in self._differences:
@@ -108,6 +115,20 @@ class Reduction:
         for pair in list(self._values):
             self._extrapolate(pair)
         self._early = [waiting for waiting in self._early if not self._reduce(*waiting)]
+
+    def _take_baseline(self, batch: int, output: Tensor) -> None:
+        """Keep it, and hold it against float64's, which an earlier pass may have left."""
+        self._baselines[batch] = output
+        logits, key = self._parts(output)[0], (batch, self._wanted.directions[0])
+        if logits.dtype == torch.float64:
+            self._figures.baselines[key] = logits
+            return
+        exact = self._figures.baselines.get(key)
+        if exact is not None:
+            departure = (logits.double() - exact).norm(dim=-1) / exact.norm(dim=-1)
+            most = _DEPARTURE * max(self._calibration.departure, _LEAST_DEPARTURE)
+            if bool((departure > most).any()):
+                self._departing.add(batch)
 
     def _take_jvp(self, evaluation: Evaluation, output: Tensor) -> None:
         primal, tangent = unpack_dual(output)
@@ -130,7 +151,7 @@ class Reduction:
         h = self._wanted.difference
         if baseline is None or h is None or len(values) < len(self._differences):
             return
-        self._set_derivative(pair, extrapolate(values, h)[0])
+        self._set_derivative(pair, extrapolate(values, h))
         second = extrapolate_second(values, baseline, h)
         self._figures.second_derivatives[pair] = self._parts(second)[0]
         del self._values[pair]
@@ -153,19 +174,31 @@ class Reduction:
         self._figures.add(evaluation, change, self._parts(baseline)[0])
         if self._layers is not None:
             self._layers.add(evaluation, hidden)
-        self._count_flips(evaluation, len(output))
+        self._count_flips(evaluation, output)
+        if evaluation.batch in self._departing:
+            self._figures.add_departure(evaluation)
         return True
 
-    def _count_flips(self, evaluation: Evaluation, prompts: int) -> None:
-        if self._selects:
-            ours = self._selections[Evaluation(evaluation.batch)]
-            theirs = self._selections.pop(evaluation)
-            count = flips(ours, theirs, real_tokens(self._batches[evaluation.batch]))
-            # What a shared prefix chooses, every prompt would have chosen on its own.
-            prefix = self._selections.get(replace(evaluation, batch=PREFIX))
-            if prefix is not None:
-                count += prompts * flips(self._selections[Evaluation(PREFIX)], prefix)
-            self._figures.add_flips(evaluation, count)
+    def _count_flips(self, evaluation: Evaluation, output: Tensor) -> None:
+        if not self._selects:
+            return
+        ours = self._selections[Evaluation(evaluation.batch)]
+        theirs = self._selections.pop(evaluation)
+        real = real_tokens(self._batches[evaluation.batch])
+        pairs = [(ours, theirs, 1, real)]
+        # What a shared prefix chooses, every prompt would have chosen on its own.
+        prefix = self._selections.get(replace(evaluation, batch=PREFIX))
+        if prefix is not None:
+            pairs.append((self._selections[Evaluation(PREFIX)], prefix, len(output), None))
+        count = sum(times * flips(one, other, real) for one, other, times, real in pairs)
+        ties = 0
+        if output.dtype == torch.float32:
+            width = self._calibration.tie
+            ties = sum(
+                times * (near_ties(one, width, real) + near_ties(other, width, real))
+                for one, other, times, real in pairs
+            )
+        self._figures.add_flips(evaluation, count, ties)
 
     def _parts(self, output: Tensor) -> list[Tensor]:
         return [output] if self._layers is None else self._layers.taps.split(output)

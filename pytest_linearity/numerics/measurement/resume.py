@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import torch
 
-from pytest_linearity.numerics.calibration.calibration import Calibration
+from pytest_linearity.numerics.calibration.calibration import Calibration, RoundingNoise
 from pytest_linearity.numerics.lockstep.tail import Site
 from pytest_linearity.numerics.measurement.figures import Pairs, PairStore
 from pytest_linearity.numerics.measurement.layers import LayerFigures
@@ -100,6 +100,7 @@ def calibrated(journal: Journal | None, calibrate: Callable[[], Calibration]) ->
         calibration = calibrate()
         facts = {field.name: getattr(calibration, field.name) for field in fields(calibration)}
         facts["tail"] = sorted(tuple(site) for site in calibration.tail)
+        facts |= {name: tuple(facts[name]) for name in _ARITHMETICS}
         if journal is not None:
             journal.put(key, facts)
     return dict(facts)
@@ -107,4 +108,9 @@ def calibrated(journal: Journal | None, calibrate: Callable[[], Calibration]) ->
 
 def calibration_of(facts: dict[str, Any]) -> Calibration:
     """What `calibrated` made plain."""
-    return Calibration(**{**facts, "tail": frozenset(Site(*site) for site in facts["tail"])})
+    tail = frozenset(Site(*site) for site in facts["tail"])
+    noise = {name: RoundingNoise(*facts[name]) for name in _ARITHMETICS}
+    return Calibration(**{**facts, **noise, "tail": tail})
+
+
+_ARITHMETICS = ("float32", "float64")

@@ -1,7 +1,7 @@
 """A measurement under way: which radius gets which arithmetic, and the figures so far.
 
 With precision `auto` a radius is measured in float32 where calibration expects rounding not to
-matter, and again in float64 where the figures show that it did.
+matter, and again in float64 where the figures show that it did, or are not finite.
 """
 
 from __future__ import annotations
@@ -129,6 +129,8 @@ class RunningMeasurement:
         return self.setup.precision == "float32" or self.calibration.float32_carries(radius)
 
     def _undecided(self, radius: float, limits: Limits | None) -> bool:
+        if self.figures.is_in_doubt(radius):
+            return True
         metrics = self.figures.values(radius)
         floor = self.calibration.noise_floor(self.figures.change(radius), torch.float32)
         return any(
@@ -140,7 +142,9 @@ class RunningMeasurement:
 def _leaves_open(metrics: Sequence[MetricValues], floor: Tensor, limits: Limits | None) -> bool:
     """Whether float32 did not carry the figures of some pairs, or the verdict on them."""
     error = metrics[0].values
-    if not error.isfinite().all() or not floor.isfinite().all():
+    if not error.isfinite().all():  # float64 has room for more
+        return True
+    if not floor.isfinite().all():
         return False
     if not carries(float(error.mean()), float(floor.mean())):
         return True

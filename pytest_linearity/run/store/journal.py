@@ -20,7 +20,7 @@ from pytest_linearity.run.store.identity import difference
 if TYPE_CHECKING:
     from pytest_linearity.config.config import Config
 
-_LAYOUT = 2
+_LAYOUT = 3
 """Counts the ways in which entries have been laid out; to be raised where that changes."""
 _HEADER = "journal.json"
 _MEMORY = "contents.json"

@@ -157,7 +157,7 @@ class TestTrial:
 
     @pytest.mark.parametrize(
         ("costly", "expected"),
-        [("plain", 4), ("dual", 1), ("widening", 2 * (ALL_TOKENS + LAST_TOKENS))],
+        [("plain", 5), ("dual", 1), ("widening", 2 * (ALL_TOKENS + LAST_TOKENS))],
     )
     def test_in_float64(self, costly: str, expected: int, subject: PlannedModel) -> None:
         count = self.clock(costly, subject).calibration(torch.float64, tails=False)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import mpmath
 import pytest
 import torch
 from torch import Tensor, nn
 
 from pytest_linearity import Directions, measure
-from pytest_linearity.numerics.calibration.calibration import Calibration, calibrate, carries
+from pytest_linearity.numerics.calibration.calibration import RoundingNoise, calibrate, carries
 
 CPU = torch.device("cpu")
 
@@ -70,7 +72,7 @@ def test_rounding_is_relative(scale: float) -> None:
         directions = Directions(model, 2)
         calibration = calibrate(model, model, directions, 0.01, CPU)
         measured = measure(model, model, directions, [0.01, 1.0], "float32")
-        return calibration.jvp_noise, list(measured.noise_floor)
+        return calibration.float32.derivative, list(measured.noise_floor)
 
     jvp_noise, floors = floor(1.0)
     assert jvp_noise > 1e-9
@@ -99,8 +101,9 @@ def test_the_floor_of_a_radius_is_the_mean_over_its_pairs() -> None:
         return rows * torch.tensor([[1.0], [1e-3], [1.0]], dtype=torch.float64)
 
     changes = torch.stack([(logits(0.01, k) - logits(0.0, k)).norm(dim=1) for k in range(2)])
-    # φ of each pair is √((noise / change)² + jvp_noise²).
-    pairs = ((calibration.noise / changes) ** 2 + calibration.jvp_noise**2).sqrt()
+    # φ of each pair: noise of the change and of the derivative, unrelated to each other.
+    noise = calibration.float32
+    pairs = ((noise.change / changes) ** 2 + noise.derivative**2).sqrt()
     # The changes measured in float32 are off by up to that floor, of the smallest by some percent.
     assert measured.noise_floor[0] == pytest.approx(float(pairs.mean()), rel=0.2)
 
@@ -142,17 +145,13 @@ def test_the_floor_in_float64_is_what_a_truth_of_many_digits_says() -> None:
 
 def test_float32_carries_where_the_floor_is_a_tenth_of_the_error() -> None:
     """noise / (r slope) against 0.1 curvature r, with the safety that one prompt asks for."""
-    facts = {
-        "share_primals": True,
-        "share_trunk": True,
-        "selects": False,
-        "widest": 1,
-        "tail": frozenset(),
-        "step": None,
-        "no_forward_mode": None,
-        "jvp_noise": 0.0,
-    }
-    calibration = Calibration(noise=1e-4, slope=2.0, curvature=1.0, **facts)
+    model = Parabola()
+    calibration = replace(
+        calibrate(model, model, Directions(model, 1), 0.01, CPU),
+        float32=RoundingNoise(1e-4, 0.0),
+        slope=2.0,
+        curvature=1.0,
+    )
     # 1.5 · 1e-4 / (2 r) ≤ 0.1 r, so r ≥ √(7.5e-4) = 0.0274.
     assert calibration.float32_carries(0.028)
     assert not calibration.float32_carries(0.027)

@@ -242,10 +242,9 @@ def test_richardson_is_exact_for_polynomials_up_to_degree_six() -> None:
     def f(t: float) -> Tensor:
         return torch.tensor([[2 * t + 3 * t**2 - t**3 + t**5 + t**6, 1.0 + t]]).double()
 
-    derivative, error = extrapolate({t: f(t) for t in steps(h)}, h)
+    derivative = extrapolate({t: f(t) for t in steps(h)}, h)
     torch.testing.assert_close(derivative, torch.tensor([[2.0, 1.0]]).double(), rtol=1e-12, atol=0)
-    assert error < 0.1
-    tangent, error = extrapolate({t: torch.tensor([[t**7]]).double() for t in steps(h)}, h)
+    tangent = extrapolate({t: torch.tensor([[t**7]]).double() for t in steps(h)}, h)
     assert 0 < abs(tangent.item()) < h**6
     assert len(set(steps(h))) == 6
 

@@ -48,7 +48,7 @@ def store() -> PairStore:
                 evaluation = Evaluation(batch, k, radius)
                 change = radius * (figures.derivatives[batch, k] + 0.1 * radius * random())
                 figures.add(evaluation, change, baseline)
-                figures.add_flips(evaluation, 1 + batch + 2 * k + 4 * place)
+                figures.add_flips(evaluation, 1 + batch + 2 * k + 4 * place, 0)
     return figures
 
 

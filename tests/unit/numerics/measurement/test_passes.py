@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pytest_linearity import Directions
 from pytest_linearity.errors import MeasurementError
-from pytest_linearity.numerics.calibration.calibration import Calibration
+from pytest_linearity.numerics.calibration.calibration import Calibration, RoundingNoise
 from pytest_linearity.numerics.lockstep.logits import Logits
 from pytest_linearity.numerics.lockstep.prefix import PrefixMismatch, SharedPrefix
 from pytest_linearity.numerics.lockstep.tail import Site, TailMismatch
@@ -32,13 +32,16 @@ CALIBRATION = Calibration(
     changes_state=False,
     asks=True,
     selects=False,
+    unsteady=False,
+    tie=0.0,
+    departure=0.0,
     widest=8,
     tail=frozenset([SITE]),
     step=None,
     no_forward_mode=None,
     only_exact=False,
-    noise=0.0,
-    jvp_noise=0.0,
+    float32=RoundingNoise(0.0, 0.0),
+    float64=RoundingNoise(0.0, 0.0),
     slope=1.0,
     curvature=1.0,
 )

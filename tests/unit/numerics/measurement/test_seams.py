@@ -159,7 +159,7 @@ class TestArithmetic:
         setup = Setup(model, [model.of(ALL)], directions, CPU)
         work = RunningMeasurement(setup, calibrate(model, model.of(ALL), directions, 0.1, CPU))
         work.measure(range(2), [0.1, 0.4])
-        work.add(between, limits)
+        work.add(between, limits, range(2))
         assert work.dtypes == {0.1: torch.float32, 0.4: torch.float32, between: torch.float64}
         torch.testing.assert_close(
             work.figures.values(between)[0].values, exact[0], rtol=1e-12, atol=0

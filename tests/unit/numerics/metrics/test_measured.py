@@ -304,7 +304,7 @@ class TestVerdict:
             pairs = torch.tensor([0.1, 0.1]), torch.tensor([0.99, 0.99])
             limits = Limits(0.2, 0.95, {"mine": limit, "other": 0.1})
             metrics = [found([0.1, 0.1], noise=noise)]
-            return undecided(metric_values(*pairs, *metrics), torch.tensor(0.0), limits)
+            return undecided(metric_values(*pairs, *metrics), torch.zeros(2), limits)
 
         assert turns(0.11, 0.02)
         assert turns(0.09, 0.02)

@@ -81,7 +81,8 @@ def check_repeats(
         outputs: dict[Evaluation, Tensor] = {}
         # As many batches, so that they have no trunk in common.
         evaluations = [Evaluation(time) for time in range(_TIMES)]
-        Lockstep(model, [run] * _TIMES, directions, Arithmetic(torch.float64, device)).run(
+        arithmetic = Arithmetic(torch.float64, device)
+        Lockstep(model, [run] * _TIMES, directions, arithmetic, interleaved=False).run(
             evaluations, outputs.__setitem__
         )
         first, *others = (outputs[evaluation] for evaluation in evaluations)

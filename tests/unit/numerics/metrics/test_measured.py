@@ -301,10 +301,10 @@ class TestVerdict:
 
     def test_rounding_turns_a_verdict_only_near_its_limit(self) -> None:
         def turns(limit: float, noise: float) -> bool:
-            pairs = torch.tensor([0.1, 0.1]), torch.tensor([0.99, 0.99])
+            pairs = torch.tensor([[0.1, 0.1]]), torch.tensor([[0.99, 0.99]])
             limits = Limits(0.2, 0.95, {"mine": limit, "other": 0.1})
             metrics = [found([0.1, 0.1], noise=noise)]
-            return undecided(metric_values(*pairs, *metrics), torch.zeros(2), limits)
+            return undecided(metric_values(*pairs, *metrics), torch.zeros(1, 2), limits)
 
         assert turns(0.11, 0.02)
         assert turns(0.09, 0.02)

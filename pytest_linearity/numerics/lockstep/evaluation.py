@@ -118,6 +118,7 @@ class Coroutine:
         finally:
             self._state = _ThreadState.take()
             outer.put()
+        # Now, as `response` is held until here: none is written into and forgotten unseen.
         self._loans.check()
         if self.finished:
             self.result = outcome

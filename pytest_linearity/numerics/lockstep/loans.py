@@ -28,28 +28,24 @@ def refuse_to_write(name: str, how: str = "") -> MeasurementError:
 
 
 class Loans:
-    """What one evaluation has been given."""
+    """What one evaluation has been given, as far as it is still there."""
 
     def __init__(self) -> None:
         """Nothing yet."""
-        self._new: list[tuple[Tensor, int, str]] = []
-        self._old: list[tuple[weakref.ref[Tensor], int, str]] = []
+        self._lent: list[tuple[weakref.ref[Tensor], int, str]] = []
 
     def lend(self, value: Tensor, name: str) -> None:
         """Take note of a value before it is handed out."""
         if not value.is_inference():  # which has no count of what is written
-            self._new.append((value, value._version, name))
+            self._lent.append((weakref.ref(value), value._version, name))
 
     def check(self) -> None:
-        """Look at all that is still there, once the evaluation waits again or has ended.
+        """Look at all of it, once the evaluation waits again or has ended.
 
         Raises:
-            MeasurementError: If it has written into one.
+            MeasurementError: If it has written into some.
         """
-        # Held until now, so that none can be written into and forgotten unseen.
-        lent = [*self._new, *((value(), version, name) for value, version, name in self._old)]
-        self._old = [(weakref.ref(v), version, name) for v, version, name in lent if v is not None]
-        self._new.clear()
-        for value, version, name in lent:
-            if value is not None and value._version != version:
+        self._lent = [loan for loan in self._lent if loan[0]() is not None]
+        for value, version, name in self._lent:
+            if value()._version != version:  # type: ignore[union-attr]
                 raise refuse_to_write(name)

@@ -13,7 +13,9 @@ from torch.nn.utils import parametrizations, parametrize
 
 from pytest_linearity import Directions, Measurement, Setup, measure, measure_with
 from pytest_linearity.errors import MeasurementError
-from pytest_linearity.numerics.calibration.calibration import calibrate
+from pytest_linearity.numerics.calibration.calibration import Calibration, calibrate
+from pytest_linearity.numerics.calibration.prefix_check import check_prefix
+from pytest_linearity.numerics.lockstep.prefix import SharedPrefix
 from pytest_linearity.numerics.measurement.simultaneous import measure_together
 from tests.support.in_place import TOLERANCE, relative_error
 
@@ -338,6 +340,9 @@ def test_a_batch_does_not_meet_what_another_has_grown(seen: bool, scopes: int) -
     for result, d in zip(results, directions, strict=True):
         assert isinstance(result, Measurement)
         assert result.not_interleaved is None
+        # Three batches, a baseline and two directions with a JVP and two radii each; and what was
+        # done in vain where calibration did not know.
+        assert scopes > 1 or result.evaluations == (1 if seen else 2) * 3 * (1 + 2 * 3)
         truth = []
         for run in batches:
 
@@ -348,3 +353,44 @@ def test_a_batch_does_not_meet_what_another_has_grown(seen: bool, scopes: int) -
             truth.append(relative_error(model, fresh, d, RADII))
         model.longest = 2
         torch.testing.assert_close(result.relative_error, torch.cat(truth, dim=-1), **TOLERANCE)
+
+
+def test_scopes_at_once_of_a_model_with_state() -> None:
+    model = Layers(on_self)
+    directions = [Directions(model, 2, scope=scope) for scope in ("full", "regex:^a")]
+    results = measure_together(
+        [
+            lambda engine, d=d: measure_with(
+                Setup(model, [model], d, CPU, "float64", engine=engine), RADII
+            )
+            for d in directions
+        ]
+    )
+    for result, d in zip(results, directions, strict=True):
+        assert isinstance(result, Measurement)
+        expected = relative_error(model, model, d, RADII)
+        torch.testing.assert_close(result.relative_error, expected, **TOLERANCE)
+
+
+def test_a_model_with_state_shares_no_prefix() -> None:
+    calibration = Calibration(
+        share_primals=True,
+        share_trunk=False,
+        not_interleaved="state",
+        changes_state=True,
+        asks=True,
+        selects=False,
+        widest=1,
+        tail=frozenset(),
+        step=None,
+        no_forward_mode=None,
+        only_exact=False,
+        noise=0.0,
+        jvp_noise=0.0,
+        slope=1.0,
+        curvature=1.0,
+    )
+    model: Any = Layers(on_self)
+    model.prefix = SharedPrefix(3, lambda prefix: None)
+    check_prefix(model, [model], model, Directions(model, 1), 0.1, calibration, CPU)
+    assert model.prefix.skipped == "state"

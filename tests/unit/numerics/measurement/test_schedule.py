@@ -77,6 +77,17 @@ def test_passes(
     assert sorted(r for wanted in passes for r in wanted.radii) == sorted(RADII)
 
 
+@pytest.mark.parametrize("coarse", [RADII, (0.1, 1.0), ()])
+@pytest.mark.parametrize("second_order", [False, True])
+def test_derivatives_are_exact_where_they_must_be(
+    coarse: tuple[float, ...], second_order: bool
+) -> None:
+    first, *rest = passes_of(KS, RADII, coarse, second_order=second_order, only_exact=True)
+    wide = tuple(radius for radius in RADII if radius not in coarse)
+    assert first == Wanted(True, KS, wide, True, curvature=H if second_order else None)
+    assert rest == ([Wanted(False, KS, coarse, False)] if coarse else [])
+
+
 @pytest.mark.parametrize("wanted", passes_of((3,), RADII, (0.1,), second_order=True))
 def test_as_many_evaluations_as_are_counted(wanted: Wanted) -> None:
     evaluations = list(evaluations_of(1, wanted.directions, wanted))

@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from pytest_linearity import Directions, Measurement, measure
 from pytest_linearity.errors import MeasurementError
+from pytest_linearity.numerics.calibration.calibration import calibrate
 from tests.support.in_place import TOLERANCE, relative_error
 
 X = torch.randn(3, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
@@ -112,18 +113,19 @@ def jacobian(transform: Callable[..., Any], m: Any, x: Tensor) -> Tensor:
 
 
 def gradient(m: Any, x: Tensor) -> Tensor:
-    """Parameters before, inside and after the transform."""
-    h = m.a(x)
+    """Parameters inside and after the transform."""
 
-    def loss(h: Tensor) -> Tensor:
-        return m.c(h.tanh()).pow(3).sum()
+    def loss(x: Tensor) -> Tensor:
+        return m.b(m.a(x).tanh()).pow(3).sum()
 
-    return m.c(m.b(torch.func.grad(loss)(h)).tanh())
+    return plain(m, torch.func.grad(loss)(x))
 
 
 def awaited(m: Any, x: Tensor) -> Tensor:
     async def hidden(x: Tensor) -> Tensor:
-        return m.b(m.a(x).tanh()).tanh()
+        x = m.a(x).tanh()
+        await asyncio.sleep(1e-6)
+        return m.b(x).tanh()
 
     async def both() -> list[Tensor]:
         return await asyncio.gather(hidden(x), hidden(2 * x))
@@ -170,6 +172,14 @@ def test_figures_are_those_of_moving_parameters_in_place(name: str, scope: str) 
     torch.testing.assert_close(result.relative_error, expected, **TOLERANCE)
     # The level of torch's forward mode is one for all that runs.
     assert (result.not_interleaved is not None) == (name == "jacfwd")
+
+
+@pytest.mark.parametrize("name", ["jacrev", "func.grad", "vmap"])
+@pytest.mark.parametrize("scope", ["full", "regex:^c"])
+def test_what_runs_before_a_transform_may_be_shared(name: str, scope: str) -> None:
+    net = NETS[name]()
+    directions = Directions(net, 1, scope=scope)
+    assert calibrate(net, net, directions, 0.1, torch.device("cpu")).share_trunk
 
 
 @pytest.mark.parametrize("kind", ["rademacher", "layerwise", "filterwise"])
@@ -263,7 +273,12 @@ def test_a_scope_that_no_evaluation_asks_for_is_refused() -> None:
             measure(net, net, Directions(net, 1, scope="regex:^b"), RADII, precision)
     still = measured(net, scope="regex:dead")
     assert still.still == (True, True)
-    measured(net, scope="biases")
+    assert measured(net, scope="biases").still == (False, False)
+
+
+def test_a_bias_that_only_a_product_asks_for_is_asked_for() -> None:
+    net = Net(lambda m, x: plain(m, x) + 0.0 * m.dead(x), dead=lambda: nn.Linear(4, 5))
+    assert measured(net, scope="regex:dead.bias").still == (True, True)
 
 
 def test_a_scope_that_only_other_prompts_ask_for_is_measured() -> None:
@@ -328,12 +343,14 @@ def test_a_parameter_that_is_written_into_by_an_alias_is_refused(how: str, scope
         measured(Net(forward), scope=scope)
 
 
-def test_a_write_long_after_the_parameter_was_read_is_refused() -> None:
+@pytest.mark.parametrize("last", [False, True])
+def test_a_write_long_after_the_parameter_was_read_is_refused(last: bool) -> None:
     def forward(m: Any, x: Tensor) -> Tensor:
         weight = m.b.weight.detach()
-        hidden = m.a(x)
+        hidden = m.a(x).tanh() @ weight
+        logits = m.c(hidden) if last else hidden
         weight += 1
-        return m.c(hidden.tanh() @ weight)
+        return logits if last else m.c(logits)
 
     with pytest.raises(MeasurementError, match=r"changes parameter 'b\.weight' in place"):
         measured(Net(forward))
@@ -376,7 +393,21 @@ def in_a_thread(m: Any, x: Tensor) -> Tensor:
     return m.c(hidden[-1])
 
 
-@pytest.mark.parametrize("forward", [in_a_pool, in_a_thread])
+def in_a_thread_that_is_waited_for(m: Any, x: Tensor) -> Tensor:
+    """Where something else fails in the end."""
+    hidden: list[Tensor] = []
+
+    def work() -> None:
+        with suppress(MeasurementError):
+            hidden.append(m.a(x))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    return m.c(hidden[0])
+
+
+@pytest.mark.parametrize("forward", [in_a_pool, in_a_thread, in_a_thread_that_is_waited_for])
 def test_threads_that_read_parameters_are_refused(forward: Callable[[Any, Tensor], Tensor]) -> None:
     with pytest.raises(MeasurementError, match=r"'a\.weight' was read outside of an evaluation"):
         measured(Net(forward))

@@ -41,11 +41,18 @@ class Selections(TorchFunctionMode):
         if func in _TOP and args and args[0].is_floating_point():
             # Which ones, not in which order.
             self.chosen.append(result[1].sort(dim=-1).values.to(torch.int32))
-            self.margins.append(_margin_of_top(*args, **kwargs))
+            self._note_margin(_margin_of_top, args, kwargs)
         elif func in _ARGMAX and args and args[0].is_floating_point():
             self.chosen.append(result.to(torch.int32).unsqueeze(-1))
-            self.margins.append(_margin_of_largest(*args, **kwargs))
+            self._note_margin(_margin_of_largest, args, kwargs)
         return result
+
+    def _note_margin(
+        self, margin: Callable[..., Tensor], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> None:
+        # Unseen by others that note choices, as where several measurements share a baseline.
+        with torch._C.DisableTorchFunction():
+            self.margins.append(margin(*args, **kwargs))
 
 
 def _margin_of_top(

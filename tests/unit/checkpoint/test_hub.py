@@ -156,7 +156,7 @@ def test_a_data_set_the_hub_does_not_give_is_refused_in_a_line(
     monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", dataset_info)
     config = Config(model_name_or_path="-", dataset="some/set", started_in=tmp_path)
     with pytest.raises(
-        ProbeError, match=r"some/set: is no file or folder here.*no such repository"
+        ProbeError, match=r"some/set: .*it is no file or folder here.*no such repository"
     ):
         load_probes(config, character_tokenizer())
     assert served == []

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from pytest_linearity.checkpoint import hub
-from pytest_linearity.errors import ProbeError, one_line, shown_names
+from pytest_linearity.errors import ProbeError, one_line, pass_on_foreign, shown_names
 from pytest_linearity.probes.conversations import Row
 from pytest_linearity.probes.data_sets import DataSet
 
@@ -60,6 +60,11 @@ def read_rows(
         return [(number, rows[number]) for number in numbers[:max_samples]]
 
 
+def import_datasets() -> None:
+    """Import the library, which takes a second."""
+    import datasets  # noqa: F401
+
+
 def _loaded(data_set: DataSet, temporary: str, cache_dir: str | None) -> Dataset:
     local = isinstance(data_set.place, Path)
     try:
@@ -69,6 +74,7 @@ def _loaded(data_set: DataSet, temporary: str, cache_dir: str | None) -> Dataset
     except ProbeError:
         raise
     except Exception as error:  # readers of five formats and of the hub have no common base
+        pass_on_foreign(error)
         said = one_line(error.__cause__ or error)
         if "no data" in said:
             said = "it holds no rows"

@@ -13,7 +13,7 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from pytest_linearity.errors import ProbeError, one_line
+from pytest_linearity.errors import ProbeError, one_line, pass_on_foreign
 from pytest_linearity.probes.conversations import Conversation, Dropped, Turn
 
 if TYPE_CHECKING:
@@ -90,6 +90,7 @@ def render(
                 )
             )
         except Exception as error:  # a template may raise anything
+            pass_on_foreign(error)
             problem = problem or error
             continue
         if _holds_all(text, conversation):

@@ -12,7 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from pytest_linearity.config.config import Config
-from pytest_linearity.errors import LinearityError, MeasurementError, class_and_line
+from pytest_linearity.errors import (
+    LinearityError,
+    MeasurementError,
+    class_and_line,
+    pass_on_foreign,
+)
 from pytest_linearity.numerics.directions.directions import Directions
 from pytest_linearity.numerics.measurement.jobs import Alone, Engine
 from pytest_linearity.numerics.measurement.measure import measure_with
@@ -242,6 +247,7 @@ def _readable_failure(architecture: str) -> Iterator[None]:
     except LinearityError:
         raise
     except Exception as error:
+        pass_on_foreign(error)
         raise MeasurementError(
             f"{architecture} cannot be evaluated on these prompts: {class_and_line(error)}"
         ) from error

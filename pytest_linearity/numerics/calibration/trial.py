@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from pytest_linearity.errors import MeasurementError, first_line
+from pytest_linearity.errors import MeasurementError, first_line, pass_on_foreign
 from pytest_linearity.numerics.calibration.inspection import ForwardInspector
 from pytest_linearity.numerics.derivatives import CANDIDATES, extrapolate, steps
 from pytest_linearity.numerics.directions.directions import Directions
@@ -155,6 +155,7 @@ class Trial:
             except (MeasurementError, MemoryError, torch.OutOfMemoryError):
                 raise
             except Exception as error:
+                pass_on_foreign(error)
                 failures.append(error)
             else:
                 self._keep_to(way, result, failures)

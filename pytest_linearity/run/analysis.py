@@ -209,6 +209,7 @@ class Analysis:
             "measured": datetime.now(timezone.utc).isoformat(timespec="seconds"),
             "reused": False,
             "evaluations": measured.evaluations,
+            "evaluations_run": measured.evaluations_run,
             "seconds": round(seconds, 3),
             **({"scopes_at_once": list(at_once)} if at_once else {}),
             **({"hosts": list(current().hosts)} if not is_single(current()) else {}),

@@ -207,6 +207,7 @@ def _collect(radii: Sequence[float], work: RunningMeasurement) -> Measurement:
         kinds=work.kinds,
         directions=tuple(figures.directions),
         evaluations=work.evaluations,
+        evaluations_run=work.evaluations_run,
         routing_flips=tuple(figures.flips(r) for r in radii) if calibration.selects else None,
         still=tuple(map(figures.is_still, radii)),
         metric_noise={name: torch.stack(moved) for name, moved in noise.items() if moved},

@@ -117,6 +117,11 @@ def shown(value: object, limit: int = 60) -> str:
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
+def shown_name(name: str, limit: int = 120) -> str:
+    """A name as a message shows it: plain, where it is on one line and not too long."""
+    return name if name.isprintable() and len(name) <= limit else shown(name, limit)
+
+
 def shown_names(names: Iterable[str]) -> str:
     """Names as a message lists them: on one line, and not too many."""
     ordered = [name if name.isprintable() else shown(name) for name in names]
@@ -131,7 +136,7 @@ def one_line(error: BaseException, most: int | None = 300) -> str:
         error: The error; one that says nothing is called by its class.
         most: How many letters are kept; None for all.
     """
-    said = " ".join(str(error).split()) or type(error).__name__
+    said = _all(error) or type(error).__name__
     return said if most is None or len(said) <= most else f"{said[: most - 1]}…"
 
 
@@ -148,12 +153,26 @@ def class_and_line(error: BaseException) -> str:
 
 def class_and_lines(error: BaseException) -> str:
     """Class and all that an error of code that is not ours says, on one line."""
-    kind, said = type(error).__name__, " ".join(str(error).split())
+    kind, said = type(error).__name__, _all(error)
     return f"{kind}: {said}" if said else kind
 
 
 def _first(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), "").strip()
+    return _printable(next(iter(str(error).strip().splitlines()), "").strip())
+
+
+def _all(error: BaseException) -> str:
+    return _printable(" ".join(str(error).split()))
+
+
+def _printable(text: str) -> str:
+    """A text without what a terminal would not show, or take for an order."""
+    if text.isprintable():
+        return text
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
 
 
 def class_name(error: BaseException) -> str:

@@ -21,6 +21,7 @@ from pytest_linearity.errors import (
     first_line,
     one_line,
     pass_on_foreign,
+    shown_name,
 )
 
 
@@ -48,6 +49,18 @@ def test_lines_of_a_message() -> None:
     assert one_line(error) == "first one second"
     assert first_line(error) == "first  one"
     assert class_and_line(error) == "ValueError: first  one"
+
+
+@pytest.mark.parametrize("say", [one_line, first_line, class_and_line, class_and_lines])
+def test_what_a_terminal_would_obey_is_spelled_out(say: Callable[[Exception], str]) -> None:
+    error = ValueError("no key '\x1b[2J\u202e' in größe 😀")
+    assert say(error).endswith(r"no key '\x1b[2J\u202e' in größe 😀")
+
+
+def test_a_name_is_shown_as_it_is_where_it_can_be() -> None:
+    assert shown_name("größe") == "größe"
+    assert shown_name("a\x1bb") == r"'a\x1bb'"
+    assert len(shown_name("x" * 300)) == 120
 
 
 def test_a_long_message_is_cut_unless_all_of_it_is_wanted() -> None:

@@ -59,6 +59,10 @@ def whole(low: int, high: float) -> Meaning:
     return meaning
 
 
+def count(value: Any) -> Any:
+    return {"min": 2, "max": 64} if value == {} else whole(1, 10**6)(value)
+
+
 def boolean(value: Any) -> Any:
     words = {"true": True, "yes": True, "on": True, "1": True}
     words |= {"false": False, "no": False, "off": False, "0": False}
@@ -83,7 +87,7 @@ REFERENCE: Mapping[str, tuple[Any, Meaning]] = {
     "batch_size": (8, whole(1, math.inf)),
     "cutoff_len": (2048, whole(1, math.inf)),
     "seed": (42, whole(0, 2**63 - 1)),
-    "num_directions": (8, whole(1, 10**6)),
+    "num_directions": (8, count),
     "second_order": (False, boolean),
     "refine": (False, boolean),
     "share_prefix": (True, boolean),
@@ -99,7 +103,7 @@ SCALARS: Mapping[str, Any] = {
     "1": 1,
     "-1": -1,
     "0.3": 0.3,
-    "'0.3'": 0.3,
+    "'0.3'": "0.3",
     "-0.0": -0.0,
     "1e-3": "1e-3",
     "1.0e-3": 1.0e-3,
@@ -188,10 +192,28 @@ SECTIONS = (
 """What our section is called where it is not."""
 STRANGERS = ("learning_rate: 1.0e-5", "deepspeed: {stage: 3}", "größe: 1", "report_to: none")
 
+
+def values_of(key: str) -> st.SearchStrategy[str]:
+    """How a value of a key is written: mostly one that it can have, at times any."""
+    fitting = [
+        written
+        for written in SCALARS
+        if INVALID not in (meaning(key, written, override=o) for o in (False, True))
+    ]
+    few = st.sampled_from(fitting)
+    return st.one_of(few, few, few, few, st.sampled_from(list(SCALARS)))
+
+
+def layers(chosen: Sequence[str]) -> st.SearchStrategy[list[tuple[str, str]]]:
+    """Some of a few keys with their values, so that layers have keys in common."""
+    entry = st.sampled_from(chosen).flatmap(
+        lambda key: st.tuples(st.just(key), values_of(key)),
+    )
+    return st.lists(entry, max_size=3, unique_by=lambda entry: entry[0])
+
+
 keys = st.sampled_from(sorted(REFERENCE))
-entries = st.tuples(keys, st.sampled_from(sorted(SCALARS)))
-limits = st.sampled_from(["relerr_threshold", "cos_threshold", "max_regression"])
-misspelt = limits.flatmap(lambda key: st.sampled_from(sorted({*spellings(key)} - {key})))
+misspelt = keys.flatmap(lambda key: st.sampled_from(sorted({*spellings(key)} - {key})))
 
 
 @dataclass(frozen=True)
@@ -202,7 +224,7 @@ class Case:
     section: Sequence[tuple[str, str]]
     overrides: Sequence[tuple[str, str]]
     lost: Sequence[str] = ()
-    """Misspelt keys with a limit, at the root."""
+    """Misspelt keys, at the root."""
     lost_below: Sequence[str] = ()
     """The same in our section."""
     sections: Sequence[str] = ()
@@ -225,16 +247,20 @@ class Case:
         return written | {key: (value, True) for key, value in self.overrides}
 
 
-cases = st.builds(
-    Case,
-    root=st.lists(entries, max_size=4, unique_by=lambda entry: entry[0]),
-    section=st.lists(entries, max_size=4, unique_by=lambda entry: entry[0]),
-    overrides=st.lists(entries, max_size=2, unique_by=lambda entry: entry[0]),
-    lost=st.lists(misspelt, max_size=2, unique=True),
-    lost_below=st.lists(misspelt, max_size=2, unique=True),
-    sections=st.lists(st.sampled_from(SECTIONS), max_size=1),
-    strangers=st.lists(st.sampled_from(STRANGERS), max_size=2, unique=True),
-)
+def cases_about(chosen: Sequence[str]) -> st.SearchStrategy[Case]:
+    return st.builds(
+        Case,
+        root=layers(chosen),
+        section=layers(chosen),
+        overrides=layers(chosen),
+        lost=st.lists(misspelt, max_size=2, unique=True),
+        lost_below=st.lists(misspelt, max_size=2, unique=True),
+        sections=st.lists(st.sampled_from(SECTIONS), max_size=1),
+        strangers=st.lists(st.sampled_from(STRANGERS), max_size=2, unique=True),
+    )
+
+
+cases = st.lists(keys, min_size=1, max_size=3, unique=True).flatmap(cases_about)
 
 
 def loaded(path: Path, content: str | bytes, overrides: Sequence[str] = ()) -> Any:
@@ -289,10 +315,34 @@ def test_values_are_those_of_the_reference(
     assert len(said) == len(case.lost) + len(case.lost_below) + len(case.sections)
 
 
+@pytest.mark.parametrize("key", REFERENCE)
+def test_every_value_of_every_key(key: str) -> None:
+    for written in SCALARS:
+        expected = meaning(key, written, override=False)
+        raw = {"model_name_or_path": "a", key: yaml.safe_load(written)}
+        if expected is INVALID:
+            with pytest.raises(ConfigError, match=f"^{key}: "):
+                Config(**raw)
+        else:
+            value = getattr(Config(**raw), key)
+            assert value == expected, written
+            assert type(value) is type(expected)
+
+
+@pytest.mark.parametrize("key", REFERENCE)
+def test_every_spelling_of_every_key(key: str, tmp_path: Path) -> None:
+    names = sorted({*spellings(key)} - {key})
+    content = "\n".join(["model_name_or_path: a", *(f"{name}: 1" for name in names)])
+    config, said = loaded(tmp_path / "cfg.yaml", content)
+    assert getattr(config, key) == REFERENCE[key][0]
+    for name in names:
+        assert any(message.startswith(f"{tmp_path}/cfg.yaml: {name} is ") for message in said)
+
+
 @fuzzing(40)
-@given(case=cases, place=st.integers(0, 20), data=st.data())
+@given(case=cases, data=st.data())
 def test_a_line_that_is_there_twice_is_refused(
-    case: Case, place: int, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+    case: Case, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     lines = case.text().splitlines()
     twice = data.draw(st.sampled_from([line for line in lines if not line.startswith("analysis:")]))

@@ -156,16 +156,35 @@ class TestLongNames:
             write_whole(path, "text")
             assert path.read_text() == "text"
             return
-        with pytest.raises(LinearityError, match="File name too long"):
-            write_whole(path, "text")
         with pytest.raises(ConfigError, match=r"written here .File name too long") as e:
             require_writable(path)
         assert len(str(e.value)) < 500
+        assert not list(tmp_path.iterdir())
+        with pytest.raises(LinearityError, match="File name too long"):
+            write_whole(path, "text")
 
     def test_of_the_whole_path(self, tmp_path: Path) -> None:
         path = tmp_path.joinpath(*["x" * 200] * 25)
         with pytest.raises(ConfigError, match="too long"):
             require_writable(path)
+
+    @pytest.mark.parametrize("over", range(-30, 2))
+    @pytest.mark.parametrize("name", ["z", "z" * 90])
+    def test_of_a_path_at_the_limit(self, name: str, over: int, tmp_path: Path) -> None:
+        """The temporary file beside it needs a path, too, and may have a longer name."""
+        longest = os.pathconf(tmp_path, "PC_PATH_MAX") - 1
+        path = tmp_path / "d"
+        while len(str(path)) < longest - 300:
+            path /= "x" * 150
+        path = path / ("y" * (longest + over - len(str(path)) - len(name) - 2)) / name
+        assert len(str(path)) == longest + over
+        try:
+            require_writable(path)
+        except ConfigError:
+            with pytest.raises(LinearityError, match="too long"):
+                write_whole(path, "text")
+        else:
+            write_whole(path, "text")
 
     @pytest.mark.parametrize("stem", ["x" * 400, "ä" * 200, "a" + "ä" * 200, "😀" * 99])
     def test_of_our_own_are_cut(self, stem: str, tmp_path: Path) -> None:

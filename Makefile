@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest tests -n auto --dist worksteal
 READY := $(VENV)/.ready
 
-.PHONY: gate test test-slow lint bench conformance clean
+.PHONY: gate test test-slow fuzz lint bench conformance clean
 
 gate: $(READY)
 	$(BIN)/pytest --linearity-config examples/arithmetic/linearity.yaml --junitxml=linearity-junit.xml
@@ -16,6 +16,9 @@ test: lint
 
 test-slow: $(READY)
 	$(PYTEST) -m "slow and not gpu"
+
+fuzz: $(READY)
+	LINEARITY_FUZZ_CASES=$${LINEARITY_FUZZ_CASES:-4000} OMP_NUM_THREADS=1 $(BIN)/pytest tests/fuzz -n auto --dist worksteal
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -16,6 +16,25 @@ HELD_BACK = {
 }
 """The oldest release of a dependency, or the last of an older series, that is to work."""
 
+OTHER_PLUGINS = (
+    "allure-pytest",
+    "anyio",
+    "flaky",
+    "pytest-asyncio",
+    "pytest-cov",
+    "pytest-html",
+    "pytest-json-report",
+    "pytest-order",
+    "pytest-random-order",
+    "pytest-randomly",
+    "pytest-repeat",
+    "pytest-rerunfailures",
+    "pytest-retry",
+    "pytest-sugar",
+    "pytest-timeout",
+)
+"""Plugins that expect functions where the gate has tests of its own kind."""
+
 nox.options.reuse_existing_virtualenvs = True
 
 
@@ -30,6 +49,15 @@ def newest(session: nox.Session) -> None:
 def older(session: nox.Session, requirement: str) -> None:
     """One dependency held back, the others as new as it lets them be."""
     _test(session, requirement)
+
+
+@nox.session(python="3.11")
+def plugins(session: nox.Session) -> None:
+    """The gate under plugins that run tests again or report them elsewhere, one at a time."""
+    session.install(".[dev]", *OTHER_PLUGINS)
+    session.env["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    tests = "tests/integration/plugin/test_other_plugins.py"
+    session.run("pytest", "-p", "pytest_linearity.plugin", tests, "-k", "itself")
 
 
 @nox.session(python="3.10", venv_backend="uv")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import signal
+import traceback
+from collections.abc import Iterable, Iterator, Mapping
+from types import CodeType
 
 FINE = 0
 """Exit code: all went well."""
@@ -46,14 +49,62 @@ class RanksError(LinearityError):
     """Processes that were to measure together and cannot."""
 
 
+class FailedBefore(RuntimeError):
+    """What has failed for a reason that is no mistake of the user's, and is not tried again."""
+
+
 def failed_before(failure: BaseException) -> Exception:
     """What to raise where something is asked for again that has failed.
 
     A mistake of the user's is said again as it was; of a bug the first traceback is enough.
     """
-    if isinstance(failure, LinearityError):
+    if isinstance(failure, (LinearityError, FailedBefore)):
         return failure
-    return RuntimeError(f"measuring failed before: {failure!r}")
+    return FailedBefore(f"measuring failed before: {failure!r}")
+
+
+def pass_on_foreign(error: BaseException) -> None:
+    """Let an error pass that came from outside what was being done, and says nothing of it.
+
+    A signal's handler, as that of a test's time limit, raises in the midst of whatever runs; what
+    pytest ends a test with is no `Exception`; and `-W error` makes an error of any warning. A
+    library may have wrapped it in an error of its own.
+
+    Args:
+        error: What was caught, to be told as a mistake in what was being read.
+
+    Raises:
+        BaseException: The error itself, if it came from outside.
+    """
+    handlers = set(_handlers())
+    for each in _with_causes(error):
+        frames = (frame for frame, _ in traceback.walk_tb(each.__traceback__))
+        interrupts = not isinstance(each, (Exception, SystemExit, GeneratorExit))
+        if (
+            interrupts
+            or isinstance(each, Warning)
+            or any(frame.f_code in handlers for frame in frames)
+        ):
+            raise error
+
+
+def _handlers() -> Iterator[CodeType]:
+    """The code of the handlers of all signals, as far as they are written in Python."""
+    for number in signal.valid_signals():
+        handler = signal.getsignal(number)
+        function = getattr(handler, "func", handler)  # of functools.partial
+        code = getattr(getattr(function, "__func__", function), "__code__", None)
+        if isinstance(code, CodeType):
+            yield code
+
+
+def _with_causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, and those that it was raised for or while handling."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def shown(value: object, limit: int = 60) -> str:
@@ -64,6 +115,11 @@ def shown(value: object, limit: int = 60) -> str:
         text = f"a {type(value).__name__}"
     text = text.encode("ascii", "backslashreplace").decode() if not text.isprintable() else text
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def shown_name(name: str, limit: int = 120) -> str:
+    """A name as a message shows it: plain, where it is on one line and not too long."""
+    return name if name.isprintable() and len(name) <= limit else shown(name, limit)
 
 
 def shown_names(names: Iterable[str]) -> str:
@@ -80,7 +136,7 @@ def one_line(error: BaseException, most: int | None = 300) -> str:
         error: The error; one that says nothing is called by its class.
         most: How many letters are kept; None for all.
     """
-    said = " ".join(str(error).split()) or type(error).__name__
+    said = _all(error) or type(error).__name__
     return said if most is None or len(said) <= most else f"{said[: most - 1]}…"
 
 
@@ -97,12 +153,26 @@ def class_and_line(error: BaseException) -> str:
 
 def class_and_lines(error: BaseException) -> str:
     """Class and all that an error of code that is not ours says, on one line."""
-    kind, said = type(error).__name__, " ".join(str(error).split())
+    kind, said = type(error).__name__, _all(error)
     return f"{kind}: {said}" if said else kind
 
 
 def _first(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), "").strip()
+    return _printable(next(iter(str(error).strip().splitlines()), "").strip())
+
+
+def _all(error: BaseException) -> str:
+    return _printable(" ".join(str(error).split()))
+
+
+def _printable(text: str) -> str:
+    """A text without what a terminal would not show, or take for an order."""
+    if text.isprintable():
+        return text
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
 
 
 def class_name(error: BaseException) -> str:
@@ -117,5 +187,5 @@ def error_named(name: str, message: str) -> Exception:
 
 
 _KINDS: tuple[type[LinearityError], ...] = (LinearityError, *LinearityError.__subclasses__())
-_CLASSES: Mapping[str, type[Exception]] = {kind.__name__: kind for kind in _KINDS}
-"""The classes of users' mistakes, as other processes are told of them."""
+_CLASSES: Mapping[str, type[Exception]] = {kind.__name__: kind for kind in (*_KINDS, FailedBefore)}
+"""The classes of users' mistakes, and of what is not tried again, as other processes are told."""

@@ -8,6 +8,7 @@ import os
 import secrets
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,10 @@ def brief(path: Path) -> Path:
 
 
 def require_writable(
-    path: Path, *, what: str = "report", set_by: str = "`output_dir` or --linearity-report"
+    path: Path,
+    *,
+    what: str = "report",
+    set_by: str = "`output_dir`, `report_filename` or --linearity-report",
 ) -> None:
     """Find out, without leaving a trace, whether a file can be written.
 
@@ -36,22 +40,59 @@ def require_writable(
     Raises:
         ConfigError: If it cannot be written.
     """
-    if path.is_dir():
+    # Not by Path's own methods: they raise where a name is too long or a directory not to be read.
+    if os.path.isdir(path):
         raise ConfigError(
             f"{brief(path)}: this is a directory; the {what} needs the name of a file"
         )
     directory = path.parent
-    while not directory.exists() and directory != directory.parent:
+    while not os.path.exists(directory) and directory != directory.parent:
         directory = directory.parent
+    place = directory
     try:
         # The only reliable test: permission bits say nothing of read-only mounts or of root.
         with tempfile.TemporaryFile(dir=directory):
             pass
+        for place in (directory / part for part in path.relative_to(directory).parts):
+            _require_possible(place)
+        place = path
+        _require_possible(path.absolute())
+        _require_possible(_beside(path.absolute()))
     except OSError as error:
         raise ConfigError(
-            f"{brief(path)}: the {what} cannot be written here "
-            f"({error.strerror}: {brief(directory)}); {set_by} must name a writable place"
+            f"{shown_path(path)}: the {what} cannot be written here "
+            f"({error.strerror}: {shown_path(place)}); {set_by} must name a writable place"
         ) from error
+
+
+def _require_possible(path: Path) -> None:
+    """Find out whether a file system takes a name, whether there is such a file or not.
+
+    Raises:
+        OSError: If it does not; most take 255 bytes.
+    """
+    with suppress(FileNotFoundError):
+        os.lstat(path)
+
+
+def shown_path(path: Path, limit: int = 120) -> str:
+    """A path as messages show it: `brief`, and the middle left out where it is very long."""
+    text = str(brief(path))
+    return text if len(text) <= limit else f"{text[: limit // 2]}…{text[-limit // 2 :]}"
+
+
+_LONGEST = 255
+"""Bytes in the longest name of a file, on nearly all systems."""
+
+
+def fitting(stem: str, suffix: str = "") -> str:
+    """The name of a file that is made of other names; a digest stands for the end of a long one."""
+    name = f"{stem}{suffix}"
+    if len(os.fsencode(name)) <= _LONGEST:
+        return name
+    end = f"-{hashlib.sha256(os.fsencode(stem)).hexdigest()[:12]}{suffix}"
+    room = max(0, _LONGEST - len(os.fsencode(end)))
+    return f"{os.fsencode(stem)[:room].decode(errors='ignore')}{end}"
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
@@ -75,8 +116,13 @@ def write_whole(path: Path, content: str | bytes) -> None:
         raise LinearityError(f"{brief(path)}: could not be written ({error.strerror})") from error
 
 
+def _beside(path: Path) -> Path:
+    """A temporary file in the same directory, whose name is short whatever that of the path is."""
+    return path.with_name(f".linearity-{secrets.token_hex(4)}")
+
+
 def _write_and_rename(path: Path, content: bytes) -> None:
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    beside = _beside(path)
     try:
         with beside.open("xb") as file:
             file.write(content)

@@ -8,7 +8,7 @@ from typing import Any
 
 from pytest_linearity.checkpoint.declared import declared_config
 from pytest_linearity.checkpoint.files import read_json
-from pytest_linearity.errors import CheckpointError, one_line, shown
+from pytest_linearity.errors import CheckpointError, one_line, pass_on_foreign, shown
 
 
 def check_architecture(directory: Path, *, trust_remote_code: bool) -> None:
@@ -54,6 +54,7 @@ def _parsed(directory: Path, raw: dict[str, Any], trust_remote_code: bool) -> An
     try:
         return declared_config(directory, trust_remote_code=trust_remote_code)
     except Exception as error:  # config classes validate in many ways
+        pass_on_foreign(error)
         if raw.get("auto_map") and not trust_remote_code:
             raise CheckpointError(
                 f"{directory}: needs Python code of its own: set trust_remote_code: true if you "

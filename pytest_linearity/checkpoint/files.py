@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_linearity.checkpoint.foreign import how_to_convert
-from pytest_linearity.errors import CheckpointError, one_line
+from pytest_linearity.errors import CheckpointError, one_line, pass_on_foreign
 
 if TYPE_CHECKING:
     from pytest_linearity.config.config import Config
@@ -132,6 +132,7 @@ def tensor_names(path: Path) -> set[str]:
     try:
         return _safetensors_names(path) if path.suffix == ".safetensors" else _pickled_names(path)
     except Exception as error:  # safetensors, pickle, zip and torch errors have no common base
+        pass_on_foreign(error)
         raise CheckpointError(f"{path}: {_problem(error)}") from None
 
 

@@ -13,7 +13,7 @@ from pytest_linearity.checkpoint.architecture import check_architecture
 from pytest_linearity.checkpoint.declared import declared_config, max_length
 from pytest_linearity.checkpoint.files import check_files, peculiarities
 from pytest_linearity.checkpoint.headers import check_dtypes
-from pytest_linearity.errors import CheckpointError, one_line
+from pytest_linearity.errors import CheckpointError, one_line, pass_on_foreign
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -131,6 +131,16 @@ def load_checkpoint(config: Config, opened: OpenedCheckpoint | None = None) -> C
     )
 
 
+def import_transformers() -> None:
+    """Import all of transformers that no checkpoint's architecture decides on."""
+    from transformers import (  # noqa: F401
+        AutoConfig,
+        AutoModelForCausalLM,
+        AutoTokenizer,
+        PreTrainedModel,
+    )
+
+
 def base_directory(config: Config) -> Path:
     """Where the files of the model are that the checkpoint was made of.
 
@@ -171,6 +181,7 @@ def _declared_length(config: Config, directory: Path) -> int | None:
     try:
         declared = declared_config(directory, trust_remote_code=config.trust_remote_code)
     except Exception as error:  # code of the checkpoint's own may raise anything
+        pass_on_foreign(error)
         raise CheckpointError(f"{directory}: cannot be loaded: {one_line(error)}") from error
     return max_length(declared)
 
@@ -206,6 +217,7 @@ def _found(config: Config, key: str, name: str, revision: str, *, weights: bool 
             weights=weights,
         )
     except Exception as error:  # network, permission and protocol errors have no common base
+        pass_on_foreign(error)
         forbidden = "; fetching is forbidden by HF_HUB_OFFLINE" if hub.offline() else ""
         raise CheckpointError(
             f"{key}: {name} is no directory here, and the Hugging Face hub gives no such model: "

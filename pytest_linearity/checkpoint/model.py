@@ -20,7 +20,7 @@ from pytest_linearity.checkpoint.headers import Header, headers_of, main_dtype
 from pytest_linearity.checkpoint.readable import readable
 from pytest_linearity.checkpoint.weights import check_loaded
 from pytest_linearity.checkpoint.wrappers import rename, without_wrappers
-from pytest_linearity.errors import CheckpointError, one_line
+from pytest_linearity.errors import CheckpointError, one_line, pass_on_foreign
 
 if TYPE_CHECKING:
     import torch
@@ -86,6 +86,7 @@ class _Loader:
                     declared, trust_remote_code=self.trust_remote_code, **eager()
                 )
         except Exception as error:  # whatever the model's code raises
+            pass_on_foreign(error)
             raise self._failure(error) from error
         if len(owners_of(model, headers, patterns)) <= len(owners_of(model, headers, {})):
             return {}
@@ -127,6 +128,7 @@ class _Loader:
                     **eager(),
                 )
         except Exception as error:  # whatever the model's code raises
+            pass_on_foreign(error)
             hint = "; transformers 5 reads names like those of its tensors" if patterns else ""
             raise CheckpointError(f"{self._failure(error)}{hint}") from error
         model.name_or_path = model.config._name_or_path = str(self.directory)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_linearity.checkpoint import hub
 from pytest_linearity.checkpoint.declared import declared_config
 from pytest_linearity.checkpoint.readable import names_unknown_dtype
-from pytest_linearity.errors import CheckpointError, one_line
+from pytest_linearity.errors import CheckpointError, one_line, pass_on_foreign
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -53,6 +53,7 @@ def load_tokenizer(config: Config, checkpoint: Path) -> PreTrainedTokenizerBase:
         tokenizer.model_max_length = int(tokenizer.model_max_length)
         size = len(tokenizer.get_vocab())
     except Exception as error:  # tokenizers are built in many ways, and so fail in many
+        pass_on_foreign(error)
         raise CheckpointError(
             f"{directory}: its tokenizer cannot be loaded: {one_line(error)}; "
             "tokenizer_name_or_path can name another"
@@ -108,4 +109,5 @@ def _directory(config: Config, checkpoint: Path) -> Path:
             weights=False,
         )
     except Exception as error:  # network, permission and protocol errors have no common base
+        pass_on_foreign(error)
         raise CheckpointError(f"tokenizer_name_or_path: {name}: {one_line(error)}") from None

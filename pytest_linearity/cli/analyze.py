@@ -20,8 +20,9 @@ def add_parser(commands: Any) -> None:
         "analyze-logits",
         help="measure checkpoints and write their reports, without judging them",
         description="Measure the checkpoints of a config and write a JSON report on each. The exit "
-        "code is 0 whatever the figures are, and 4 where the input cannot be used; one of several "
-        "checkpoints or scopes that cannot be measured is left out, and the others are measured.",
+        "code is 0 whatever the figures are, and 4 where the input cannot be used, or a report not "
+        "be written, which is shown all the same; one of several checkpoints or scopes that cannot "
+        "be measured is left out, and the others are measured.",
     )
     parser.add_argument("config", type=Path, help="the YAML config")
     parser.add_argument(
@@ -77,6 +78,9 @@ def _analyze(options: argparse.Namespace) -> int:
             code = UNUSABLE
             continue
         sys.stdout.write(shown)
+        for failure in run.unwritten:
+            print(f"error: {failure}", file=sys.stderr)
+            code = UNUSABLE
         measured.append(run.result())
         run.release()
     for series in series_of(measured):

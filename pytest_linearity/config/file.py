@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from pytest_linearity.errors import ConfigError, first_line, one_line, shown
+from pytest_linearity.errors import ConfigError, first_line, one_line, shown, shown_name
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -154,10 +154,13 @@ def _assignments(overrides: Sequence[str], available: Collection[str]) -> dict[s
                 + (f"; did you mean {hint}?" if hint else "")
             )
         texts.append(f"{key}={value}")
-    try:
-        return dict(OmegaConf.from_dotlist(texts))
-    except Exception as error:  # YAML's and omegaconf's errors have no common base
-        raise ConfigError(f"override {', '.join(map(shown, texts))}: {_problem(error)}") from None
+    assigned: dict[str, Any] = {}
+    for count, text in enumerate(texts, start=1):  # each with those before it, which it may change
+        try:
+            assigned = dict(OmegaConf.from_dotlist(texts[:count]))
+        except Exception as error:  # YAML's and omegaconf's errors have no common base
+            raise ConfigError(f"override {shown(text)}: {_problem(error)}") from None
+    return assigned
 
 
 def _tree(
@@ -243,16 +246,18 @@ def _misspelt(root: Mapping[str, Any], known: Collection[str]) -> list[str]:
         first, dot, _ = key.partition(".")
         if dot and _is_section(first):
             notes.append(
-                f"{key} is one key with a dot in its name, and is not used; write it below "
-                f"{SECTION}:, without {first}."
+                f"{shown_name(key)} is one key with a dot in its name, and is not used; write it "
+                f"below {SECTION}:, without {shown_name(first)}."
             )
         elif isinstance(value, Mapping) and _is_section(key):
             notes.append(
-                f"{key} is not a section of pytest-linearity, and nothing in it is used; did you "
-                f"mean {SECTION}?"
+                f"{shown_name(key)} is not a section of pytest-linearity, and nothing in it is "
+                f"used; did you mean {SECTION}?"
             )
         elif key not in _training_keys() and (hint := _closest(key, known)):
-            notes.append(f"{key} is not a key of pytest-linearity; did you mean {hint}?")
+            notes.append(
+                f"{shown_name(key)} is not a key of pytest-linearity; did you mean {hint}?"
+            )
     return notes
 
 
@@ -263,7 +268,7 @@ def _strangers(section: Mapping[str, Any], known: Collection[str]) -> list[str]:
         hint = _closest(key, known)
         inner = f": its keys belong directly below {SECTION}" if _is_section(key) else ""
         notes.append(
-            f"{SECTION}.{key} is not a key of pytest-linearity{inner}"
+            f"{SECTION}.{shown_name(key)} is not a key of pytest-linearity{inner}"
             + (f"; did you mean {hint}?" if hint and not inner else "")
         )
     return sorted(notes)
@@ -358,7 +363,8 @@ def _repeated_key(node: yaml.Node | None) -> str | None:
         keys = [(key, entry) for key, entry in node.value if isinstance(key, yaml.ScalarNode)]
         for place, (key, entry) in enumerate(keys):
             if any(key.value == other.value for other, _ in keys[:place]):
-                return f"{below}{key.value} is given twice (line {key.start_mark.line + 1})"
+                line = key.start_mark.line + 1
+                return f"{shown_name(below + key.value)} is given twice (line {line})"
             ahead.append((f"{below}{key.value}", entry))
     return None
 

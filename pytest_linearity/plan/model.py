@@ -13,7 +13,7 @@ from pytest_linearity.checkpoint.declared import declared_config
 from pytest_linearity.checkpoint.files import check_files
 from pytest_linearity.checkpoint.headers import Stored, check_dtypes, read_headers
 from pytest_linearity.checkpoint.load import config_directory
-from pytest_linearity.errors import CheckpointError, one_line
+from pytest_linearity.errors import CheckpointError, one_line, pass_on_foreign
 from pytest_linearity.plan.skeleton import skeleton
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ def planned_model(config: Config) -> PlannedModel:
         declared = declared_config(place, trust_remote_code=config.trust_remote_code)
         model = skeleton(declared, trust_remote_code=config.trust_remote_code)
     except Exception as error:  # whatever the model's code raises
+        pass_on_foreign(error)
         raise CheckpointError(f"{place}: gives no model: {one_line(error)}") from error
     return PlannedModel(place, declared, model, stored or _as_declared(declared, model), at_hand)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -37,10 +38,15 @@ class BaselineRadiusTest(BaselineTest):
         super().__init__(**kwargs)
         self.radius = radius
 
+    @property
+    def parameters(self) -> Mapping[str, object]:
+        """The radius; in `baseline[linearity_radius]` there is none."""
+        return {"radius": self.radius}
+
     def runtest(self) -> None:
         """Fail where it has regressed; skip where no pair is defined in both reports."""
         found = self.regression().at(self.radius)
-        self.user_properties += _properties(found)
+        self.record(_properties(found))
         if found.reason is not None:
             raise GateFailure(found.reason)
         if found.status == "not compared":
@@ -56,10 +62,12 @@ class BaselineLinearityRadiusTest(BaselineTest):
     def runtest(self) -> None:
         """Fail where it has."""
         found = self.regression()
-        self.user_properties += [
-            ("baseline_linearity_radius", json.dumps(found.baseline_radius)),
-            ("linearity_radius", json.dumps(found.linearity_radius)),
-        ]
+        self.record(
+            [
+                ("baseline_linearity_radius", json.dumps(found.baseline_radius)),
+                ("linearity_radius", json.dumps(found.linearity_radius)),
+            ]
+        )
         if found.radius_reason is not None:
             raise GateFailure(found.radius_reason)
 

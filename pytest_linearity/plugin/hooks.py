@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Generator, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -113,6 +114,18 @@ class LinearityHooks:
         """End the session where a checkpoint or its probes cannot be used."""
         with self._ending.as_usage_error(session):
             return (yield)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        """Tell Allure the parameters of our tests, which it reads off functions alone.
+
+        It takes tests that differ in nothing else for one test that was run again.
+        """
+        if isinstance(item, GateTest) and "allure_pytest" in sys.modules:
+            import allure
+
+            for name, value in item.parameters.items():
+                allure.dynamic.parameter(name, value)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, cast
 
 import pytest
 
+from pytest_linearity.errors import FailedBefore
 from pytest_linearity.plugin.session import SESSION
 from pytest_linearity.report import text
-from pytest_linearity.report.junit import radius_properties, verdict_properties
+from pytest_linearity.report.junit import Properties, radius_properties, verdict_properties
 from pytest_linearity.run import run as run_module
 from pytest_linearity.run.run import Run
 from pytest_linearity.verdict.document import Report
@@ -24,8 +26,11 @@ class HasRun(Protocol):
     run: Run
 
 
-class GateFailure(Exception):
-    """A limit that does not hold; its message is all that is shown."""
+class GateFailure(AssertionError):
+    """A limit that does not hold; its message is all that is shown.
+
+    An assertion, as reporters tell a test that failed from one that is broken.
+    """
 
 
 @dataclass(frozen=True)
@@ -72,9 +77,23 @@ class GateTest(pytest.Item):
         with self.session.config.stash[SESSION].ending.stopping_at_unusable_input(self.run):
             return self.run.report
 
+    @property
+    def parameters(self) -> Mapping[str, object]:
+        """What tells it from the other tests of its kind and run."""
+        return {}
+
+    def record(self, properties: Properties) -> None:
+        """Have figures reported; a test that a plugin runs again reports them once."""
+        names = {name for name, _ in properties}
+        kept = [entry for entry in self.user_properties if entry[0] not in names]
+        self.user_properties[:] = [*kept, *properties]
+
+    def _initrequest(self) -> None:
+        """Nothing: pytest-retry calls it so that a function gets its fixtures anew."""
+
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         """One line for what a person has to know; a traceback for a bug."""
-        if isinstance(excinfo.value, (GateFailure, pytest.fail.Exception)):
+        if isinstance(excinfo.value, (GateFailure, FailedBefore, pytest.fail.Exception)):
             return FailureLine(self.path, str(excinfo.value))
         excinfo.traceback = excinfo.traceback.cut(path=run_module.__file__)
         return super().repr_failure(excinfo, style)
@@ -96,7 +115,7 @@ class RadiusTest(GateTest):
         """Fail, or skip above `min_linearity_radius`, where the radius does not comply."""
         report = self.report()
         figures = report.at(self.radius)
-        self.user_properties += radius_properties(figures)
+        self.record(radius_properties(figures))
         if figures.complies:
             return
         reached = text.linearity_radius(report)
@@ -106,6 +125,11 @@ class RadiusTest(GateTest):
             pytest.skip(f"{found}; only radii up to min_linearity_radius {least} must comply")
         raise GateFailure(found)
 
+    @property
+    def parameters(self) -> Mapping[str, object]:
+        """The radius."""
+        return {"radius": self.radius}
+
 
 class LinearityRadiusTest(GateTest):
     """The verdict on the checkpoint: its linearity radius is what it has to be."""
@@ -113,7 +137,7 @@ class LinearityRadiusTest(GateTest):
     def runtest(self) -> None:
         """Fail where the linearity radius is too small, or a smaller radius does not comply."""
         report = self.report()
-        self.user_properties += verdict_properties(report)
+        self.record(verdict_properties(report))
         if not report.passed:
             raise GateFailure(self._shortfall(report))
 

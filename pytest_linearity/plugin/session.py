@@ -116,9 +116,19 @@ class LinearitySession:
         measured = [run for run in self.runs if run.measured]
         for run in measured:
             _ = run.report
+        failures: list[LinearityError] = []
         for run in measured:
-            run.finish()
-        self.written = self._outputs.write(self.results, self.unmeasured)
+            try:
+                run.finish()
+            except LinearityError as error:
+                failures.append(error)
+            failures += run.unwritten
+        try:
+            self.written = self._outputs.write(self.results, self.unmeasured)
+        except LinearityError as error:
+            failures.append(error)
+        if failures:
+            raise LinearityError("; ".join(map(str, failures)))
 
     @property
     def results(self) -> list[Result]:
@@ -187,4 +197,10 @@ def _cache_directory(config: pytest.Config) -> Path | None:
             "--linearity-cache: keeps measurements in pytest's cache, which -p no:cacheprovider "
             "has turned off"
         )
-    return cache.mkdir("linearity")
+    try:
+        return cache.mkdir("linearity")
+    except OSError as error:
+        raise ConfigError(
+            f"--linearity-cache: pytest's cache cannot be written ({error.strerror}); "
+            "the ini key cache_dir names another place"
+        ) from None

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pytest_linearity.errors import ProbeError, one_line
+from pytest_linearity.errors import ProbeError, one_line, pass_on_foreign
 from pytest_linearity.probes.calls import as_objects, calls_in
 from pytest_linearity.probes.conversations import Conversation, Dropped, Turn
 from pytest_linearity.probes.tool_formats import bare, wrapped
@@ -76,6 +76,7 @@ class ChatTemplate:
                 try:
                     texts.append(self._rendered(jinja, messages, tools))
                 except Exception as error:  # a template may raise anything
+                    pass_on_foreign(error)
                     problem = problem or error
             if not texts:
                 continue
@@ -116,7 +117,8 @@ class ChatTemplate:
         answered = [*messages, {"role": "assistant", "content": _ANSWER}]
         try:
             before, answer, _ = self._applied(jinja, answered, tools).rpartition(_ANSWER)
-        except Exception:  # a template may raise anything; it may know questions alone
+        except Exception as error:  # a template may raise anything; it may know questions alone
+            pass_on_foreign(error)
             answer = ""
         # A space before an answer is part of the answer's first token.
         return before.rstrip(" ") if answer else self._applied(jinja, messages, tools, header=True)

@@ -12,6 +12,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from pytest_linearity.errors import pass_on_foreign
 from pytest_linearity.numerics.directions.directions import Directions
 from pytest_linearity.numerics.lockstep.evaluation import Evaluation
 from pytest_linearity.numerics.lockstep.scheduler import Lockstep
@@ -42,7 +43,8 @@ def sees_padding(
         Lockstep(model, runs, directions, arithmetic_for(model, "float32", device)).run(
             [Evaluation(0), Evaluation(1)], logits.__setitem__
         )
-    except Exception:
+    except Exception as error:
+        pass_on_foreign(error)
         # What cannot even run with padding sees it; without, it will say what else is wrong.
         return True
     alone, padded = logits[Evaluation(0)], logits[Evaluation(1)]

@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from pytest_linearity.checkpoint import hub
-from pytest_linearity.errors import ProbeError, one_line, shown_names
+from pytest_linearity.errors import ProbeError, one_line, pass_on_foreign, shown_names
 from pytest_linearity.probes.conversations import Row
 from pytest_linearity.probes.data_sets import DataSet
 from pytest_linearity.probes.json_rows import json_rows
@@ -62,6 +62,11 @@ def read_rows(
         return [(number, rows.row(number)) for number in numbers[:max_samples]]
 
 
+def import_datasets() -> None:
+    """Import the library, which takes a second."""
+    import datasets  # noqa: F401
+
+
 @dataclass(frozen=True)
 class _Rows:
     """All rows of a data set."""
@@ -94,6 +99,7 @@ def _loaded(data_set: DataSet, temporary: str, cache_dir: str | None) -> _Rows:
     except ProbeError:
         raise
     except Exception as error:  # readers of five formats and of the hub have no common base
+        pass_on_foreign(error)
         said = one_line(error.__cause__ or error)
         if "no data" in said:
             said = "it holds no rows"

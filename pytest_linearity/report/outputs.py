@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path, PurePath
 
 from pytest_linearity.errors import ConfigError, LinearityError
-from pytest_linearity.files import brief, require_writable, write_whole
+from pytest_linearity.files import brief, fitting, require_writable, write_whole
 from pytest_linearity.report.results import Failure, Result, by_config, scopes_of, series_of
 
 _SUMMARY_LIMIT = 1024 * 1024
@@ -183,10 +183,10 @@ def _plots(path: Path, results: Sequence[Result]) -> Iterator[tuple[Path, Callab
 def _free(path: Path, parts: Sequence[str], used: set[Path]) -> Path:
     """The path with names put into it, and a number where two checkpoints would share it."""
     stem = "-".join([path.stem, *parts])
-    place, number = path.with_name(f"{stem}{path.suffix}"), 1
+    place, number = path.with_name(fitting(stem, path.suffix)), 1
     while place in used:
         number += 1
-        place = path.with_name(f"{stem}-{number}{path.suffix}")
+        place = path.with_name(fitting(f"{stem}-{number}", path.suffix))
     used.add(place)
     return place
 

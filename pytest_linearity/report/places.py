@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_linearity.errors import ConfigError
-from pytest_linearity.files import brief, require_writable
+from pytest_linearity.files import brief, fitting, require_writable
 
 if TYPE_CHECKING:
     from pytest_linearity.config.config import Config
@@ -47,10 +47,10 @@ def report_places(configs: Sequence[Config], override: Path | None = None) -> li
 
 
 def _labelled(path: Path, *labels: str | None) -> Path:
-    if path.is_dir():
-        return path  # to be refused as what it is
-    stem = "-".join([path.stem, *(label for label in labels if label is not None)])
-    return path.with_name(f"{stem}{path.suffix}")
+    given = [label for label in labels if label is not None]
+    if not given or os.path.isdir(path):
+        return path  # maybe to be refused as what it is
+    return path.with_name(fitting("-".join([path.stem, *given]), path.suffix))
 
 
 def _labels(config: Config) -> list[str | None]:

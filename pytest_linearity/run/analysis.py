@@ -12,7 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from pytest_linearity.config.config import Config
-from pytest_linearity.errors import LinearityError, MeasurementError, class_and_line
+from pytest_linearity.errors import (
+    LinearityError,
+    MeasurementError,
+    class_and_line,
+    pass_on_foreign,
+)
 from pytest_linearity.numerics.directions.directions import Directions
 from pytest_linearity.numerics.measurement.jobs import Alone, Engine
 from pytest_linearity.numerics.measurement.measure import measure_with
@@ -209,6 +214,7 @@ class Analysis:
             "measured": datetime.now(timezone.utc).isoformat(timespec="seconds"),
             "reused": False,
             "evaluations": measured.evaluations,
+            "evaluations_run": measured.evaluations_run,
             "seconds": round(seconds, 3),
             **({"scopes_at_once": list(at_once)} if at_once else {}),
             **({"hosts": list(current().hosts)} if not is_single(current()) else {}),
@@ -247,6 +253,7 @@ def _readable_failure(architecture: str) -> Iterator[None]:
     except LinearityError:
         raise
     except Exception as error:
+        pass_on_foreign(error)
         raise MeasurementError(
             f"{architecture} cannot be evaluated on these prompts: {class_and_line(error)}"
         ) from error

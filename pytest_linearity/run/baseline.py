@@ -121,7 +121,7 @@ def _path(config: Config, place: Path | None, override: str | None) -> Path | No
         path = Path(os.path.expanduser(override)).absolute()
     else:
         path = config.locate(named) or config.started_in / os.path.expanduser(named)
-    if path.is_dir() or named.endswith(("/", os.sep)):
+    if os.path.isdir(path) or named.endswith(("/", os.sep)):
         return path / (place.name if place else config.report_filename)
     return path
 

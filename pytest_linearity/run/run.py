@@ -6,16 +6,18 @@ import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_linearity.errors import failed_before, one_line
+from pytest_linearity.errors import LinearityError, failed_before, one_line
 from pytest_linearity.files import brief
 from pytest_linearity.report.results import Result, title
+from pytest_linearity.run.libraries import import_for, import_torch
 from pytest_linearity.run.obtain import _findings_in, obtain
 from pytest_linearity.run.progress import ProgressBar
 from pytest_linearity.run.scopes import Outcome, ScopeGroup
-from pytest_linearity.run.store.journal import journal_lines, journal_places
+from pytest_linearity.run.store.journal import JournalFolder, journal_lines, journal_places
 from pytest_linearity.run.store.store import RunKey, Stores
 
 if TYPE_CHECKING:
@@ -66,6 +68,8 @@ class Run:
         self.baseline = baseline
         self.journal = journal
         self.bar = bar or ProgressBar(None, name)
+        self.unwritten: list[LinearityError] = []
+        """Why files were not written that the report was to be in."""
         self.expected = True
         """Whether a test is going to ask for it; if not, it is not measured along with others."""
         self._stores = stores
@@ -184,9 +188,10 @@ class Run:
     def analysis(self) -> Analysis:
         """Checkpoint, probes and directions, each made on first use."""
         if self._analysis is None:
+            config = self.measuring
+            import_for(config)
             from pytest_linearity.run.analysis import Analysis
 
-            config = self.measuring
             subject = self._group.subject(config) if self._group is not None else None
             self._analysis = Analysis(
                 config, subject=subject, progress=self.bar, journal=self.journal
@@ -214,6 +219,7 @@ class Run:
                     # What libraries have deprecated, the owner of a checkpoint cannot act on.
                     warnings.simplefilter("ignore", DeprecationWarning)
                     warnings.simplefilter("ignore", FutureWarning)
+                    import_torch()
                     self._findings = self._obtain()
             except (KeyboardInterrupt, SystemExit):
                 raise
@@ -259,20 +265,27 @@ class Run:
 
     @property
     def report(self) -> Report:
-        """The report, also written to `report_path`.
+        """The report, also written to `report_path`; see `unwritten` where that fails.
 
         Raises:
             LinearityError: If config, checkpoint or probes cannot be used.
         """
         if self._report is None:
+            findings = self.findings
             from pytest_linearity.report.json import write_json
             from pytest_linearity.verdict.judge import judge
 
-            report = judge(self.findings, self.config)
+            report = self._report = judge(findings, self.config)
             if self.report_path is not None:
-                write_json(report, self.report_path)
-            self._report = report
+                self._write(partial(write_json, report, self.report_path))
         return self._report
+
+    def _write(self, write: Callable[[], None]) -> None:
+        """Write a file; what was measured is worth showing where a disk has filled up since."""
+        try:
+            write()
+        except LinearityError as error:
+            self.unwritten.append(error)
 
     @property
     def regression(self) -> Regression | None:
@@ -295,11 +308,11 @@ class Run:
         """Compare, and make the report the baseline where there is none yet.
 
         Raises:
-            LinearityError: If the baseline is of other pairs, or cannot be written.
+            LinearityError: If the baseline is of other pairs.
         """
         _ = self.regression
         if self.baseline is not None:
-            self.baseline.create(self.report)
+            self._write(partial(self.baseline.create, self.report))
 
     def report_under(self, config: Config) -> Report:
         """The report under other limits and radii, which are all measured.
@@ -328,9 +341,9 @@ class Run:
         if environment.get("reused"):
             lines.append(f"measured {environment['measured']}, reused from the cache")
         lines += journal_lines(environment)
-        if self.report_path is not None:
+        if self.report_path is not None and not self.unwritten:
             lines.append(f"report: {brief(self.report_path)}")
-        if self.baseline is not None and self.baseline.missing:
+        if self.baseline is not None and self.baseline.missing and not self.unwritten:
             lines.append(f"baseline: {self.baseline.name}, made of this report")
         return lines
 
@@ -353,15 +366,16 @@ def make_runs(
         journals: The directory of all journals; None where none are kept.
         baselines: What the report of each is compared with.
         stores: Gives the places where findings may already lie.
+
+    Raises:
+        LinearityError: If there can be no journal where one is to be.
     """
     groups = {(path, config.label): ScopeGroup() for path, config in named if config.scope_label}
-    columns = zip(
-        named,
-        report_paths,
-        baselines or [None] * len(named),
-        journal_places(journals, named),
-        strict=True,
-    )
+    places = journal_places(journals, named)
+    for place in places:
+        if place is not None:
+            JournalFolder(place).require_usable()
+    columns = zip(named, report_paths, baselines or [None] * len(named), places, strict=True)
     return tuple(
         Run(
             config,

@@ -195,6 +195,15 @@ def report(path: Path) -> dict[str, Any]:
     return found
 
 
+def but_for_this_run(document: dict[str, Any]) -> dict[str, Any]:
+    """A report but for what is of the run that wrote it, and not of what it rests on."""
+    kept = {key: value for key, value in document["environment"].items() if key not in _OF_A_RUN}
+    return {**document, "environment": kept}
+
+
+_OF_A_RUN = {"measured", "seconds", "peak_memory_bytes", "evaluations_run", "journal"}
+
+
 def largest_difference(one: Any, other: Any) -> float:
     """The largest relative difference of numbers; everything else must be equal."""
     if isinstance(one, float) and isinstance(other, float):

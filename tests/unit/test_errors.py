@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Callable, Iterator
+from functools import partial
+from types import FrameType
+
 import pytest
 
 from pytest_linearity.errors import (
     ConfigError,
+    FailedBefore,
     LinearityError,
     class_and_line,
     class_and_lines,
     class_name,
     error_named,
+    failed_before,
     first_line,
     one_line,
+    pass_on_foreign,
+    shown_name,
 )
 
 
@@ -42,6 +51,18 @@ def test_lines_of_a_message() -> None:
     assert class_and_line(error) == "ValueError: first  one"
 
 
+@pytest.mark.parametrize("say", [one_line, first_line, class_and_line, class_and_lines])
+def test_what_a_terminal_would_obey_is_spelled_out(say: Callable[[Exception], str]) -> None:
+    error = ValueError("no key '\x1b[2J\u202e' in größe 😀")
+    assert say(error).endswith(r"no key '\x1b[2J\u202e' in größe 😀")
+
+
+def test_a_name_is_shown_as_it_is_where_it_can_be() -> None:
+    assert shown_name("größe") == "größe"
+    assert shown_name("a\x1bb") == r"'a\x1bb'"
+    assert len(shown_name("x" * 300)) == 120
+
+
 def test_a_long_message_is_cut_unless_all_of_it_is_wanted() -> None:
     error = ValueError("word " * 100)
     assert len(one_line(error)) == 300
@@ -66,3 +87,73 @@ def test_an_error_reaches_another_process_by_the_name_of_its_class(
     assert type(again) is kind
     assert str(again) == "what is said"
     assert type(error_named("shown", "")) is RuntimeError
+
+
+def reading(do: Callable[[], None]) -> None:
+    """Blames whatever it was that was read."""
+    try:
+        do()
+    except Exception as error:
+        pass_on_foreign(error)
+        raise ConfigError("config.json cannot be read") from error
+
+
+def wrapping(do: Callable[[], None]) -> None:
+    """Makes an error of its own of any other, as lazy modules do."""
+    try:
+        do()
+    except BaseException as error:
+        raise RuntimeError("could not import") from error
+
+
+class TestForeign:
+    """What came from outside says nothing of what was being read."""
+
+    @pytest.fixture
+    def strike(self) -> Iterator[Callable[[], None]]:
+        """Has a signal's handler raise an exception of the usual kind."""
+
+        class Limit:
+            def reached(self, number: int, frame: FrameType | None) -> None:
+                raise TimeoutError("too long")
+
+        before = signal.signal(signal.SIGTERM, Limit().reached)
+        yield lambda: signal.raise_signal(signal.SIGTERM)
+        signal.signal(signal.SIGTERM, before)
+
+    def test_what_a_handler_raises(self, strike: Callable[[], None]) -> None:
+        with pytest.raises(TimeoutError, match="too long"):
+            reading(strike)
+
+    def test_what_a_library_has_made_of_it(self, strike: Callable[[], None]) -> None:
+        with pytest.raises(RuntimeError, match="could not import"):
+            reading(partial(wrapping, strike))
+
+    @pytest.mark.parametrize("outcome", [pytest.fail.Exception("x"), KeyboardInterrupt()])
+    def test_what_is_no_exception(self, outcome: BaseException) -> None:
+        def interrupt() -> None:
+            raise outcome
+
+        with pytest.raises(RuntimeError, match="could not import"):
+            reading(partial(wrapping, interrupt))
+
+    def test_a_warning_that_is_to_be_an_error(self) -> None:
+        def warn() -> None:
+            raise UserWarning("deprecated")
+
+        with pytest.raises(UserWarning, match="deprecated"):
+            reading(warn)
+
+    def test_an_error_of_what_was_read_is_kept(self, strike: Callable[[], None]) -> None:
+        def read() -> None:
+            raise ValueError("no such key")
+
+        with pytest.raises(ConfigError):
+            reading(partial(wrapping, read))
+
+
+def test_what_failed_before_is_not_wrapped_again() -> None:
+    once = failed_before(ValueError("shapes"))
+    assert str(once) == "measuring failed before: ValueError('shapes')"
+    assert failed_before(once) is once
+    assert isinstance(error_named(class_name(once), str(once)), FailedBefore)

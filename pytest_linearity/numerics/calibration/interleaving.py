@@ -12,7 +12,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from pytest_linearity.errors import MeasurementError, class_and_line, shown_names
+from pytest_linearity.errors import (
+    MeasurementError,
+    class_and_line,
+    pass_on_foreign,
+    shown_names,
+)
 from pytest_linearity.numerics.calibration.trial import Trial, TrialResult
 from pytest_linearity.numerics.directions.directions import Directions
 from pytest_linearity.numerics.lockstep.evaluation import Evaluation
@@ -54,6 +59,7 @@ def first_trial(
     except (MeasurementError, MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:  # perhaps for want of a state that another evaluation has taken
+        pass_on_foreign(error)
         reason = f"evaluations that advance together fail ({class_and_line(error)})"
     else:
         result.check_references()
@@ -68,6 +74,7 @@ def first_trial(
     except (MeasurementError, MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:
+        pass_on_foreign(error)
         with torch.no_grad(), state_kept(model):
             logits()  # what fails by itself says why
         raise MeasurementError(

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from pytest_linearity.errors import class_and_line
+from pytest_linearity.errors import class_and_line, pass_on_foreign
 from pytest_linearity.numerics.calibration.calibration import Calibration
 from pytest_linearity.numerics.directions.source import DirectionSource
 from pytest_linearity.numerics.lockstep.dual import unpack_dual
@@ -73,6 +73,7 @@ def check_prefix(
     except (MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:  # whatever a model does with a cache that it does not expect
+        pass_on_foreign(error)
         prefix.skipped = failure(error)
 
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from pytest_linearity.errors import MeasurementError, first_line, shown_names
+from pytest_linearity.errors import MeasurementError, first_line, pass_on_foreign, shown_names
 from pytest_linearity.numerics.calibration.inspection import ForwardInspector
 from pytest_linearity.numerics.calibration.slopes import Ladder, nudges, rounding_of_checked
 from pytest_linearity.numerics.directions.directions import Directions
@@ -201,6 +201,7 @@ class Trial:
             except (MeasurementError, MemoryError, torch.OutOfMemoryError):
                 raise
             except Exception as error:
+                pass_on_foreign(error)
                 failures.append(error)
             else:
                 self._keep_to(way, result, failures)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
-from pytest_linearity.errors import MeasurementError
+from pytest_linearity.errors import MeasurementError, pass_on_foreign
 from pytest_linearity.numerics.directions.layout import matrix_shape
 from pytest_linearity.numerics.lockstep.dual import make_dual
 from pytest_linearity.numerics.lockstep.evaluation import OutsideEvaluation, ask, under_transform
@@ -328,7 +328,8 @@ def serving(
                 key: None if value is None else replace(value) for key, value in buffers.items()
             }
         yield parameters
-    except Exception:
+    except Exception as error:
+        pass_on_foreign(error)
         if strays:
             raise strays[0] from None
         raise

@@ -259,6 +259,7 @@ def _collect(
         directions=tuple(figures.directions),
         not_interleaved=calibration.not_interleaved,
         evaluations=work.evaluations,
+        evaluations_run=work.evaluations_run,
         routing_flips=tuple(figures.flips(r) for r in radii) if calibration.selects else None,
         still=tuple(map(figures.is_still, radii)),
         metric_noise={name: torch.stack(moved) for name, moved in noise.items() if moved},

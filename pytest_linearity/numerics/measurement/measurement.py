@@ -126,7 +126,12 @@ class Measurement:
     not_interleaved: str | None = None
     """Why evaluations ran one after another; None where they advanced together."""
     evaluations: int = 0
-    """Evaluations of one batch each, baselines and JVPs included, on all ranks together."""
+    """How many evaluations of one batch each the figures rest on, on all ranks together: in every
+    pass a baseline, and along each direction its JVP and steps. The same whether they were measured
+    at once or resumed."""
+    evaluations_run: int = 0
+    """How many have run now, those of failed attempts and repeated baselines included, and those
+    left out that a journal had."""
     still: tuple[bool, ...] = ()
     """Whether no logit of any prompt moves at each radius, along any direction, so that ε = 0 and
     c = 1 say nothing of the model; empty where that is not known."""

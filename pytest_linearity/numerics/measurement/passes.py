@@ -14,7 +14,7 @@ from functools import partial
 import torch
 from torch import nn
 
-from pytest_linearity.errors import LinearityError
+from pytest_linearity.errors import LinearityError, pass_on_foreign
 from pytest_linearity.numerics.calibration.calibration import Calibration
 from pytest_linearity.numerics.calibration.prefix_check import failure, in_use
 from pytest_linearity.numerics.lockstep.logits import (
@@ -136,6 +136,7 @@ class Pass:
                 again = self.run_round(batches, ks, common, served)
                 return attempts * len(evaluations) + again
             except Exception as error:
+                pass_on_foreign(error)
                 if not common.shrink(error):
                     raise
             else:

@@ -19,7 +19,13 @@ from pytest_linearity.numerics.measurement.gather import gather
 from pytest_linearity.numerics.measurement.layers import LayerFigures
 from pytest_linearity.numerics.measurement.limits import Limits, undecided
 from pytest_linearity.numerics.measurement.passes import Pass
-from pytest_linearity.numerics.measurement.schedule import Progress, Wanted, passes_of, share_of
+from pytest_linearity.numerics.measurement.schedule import (
+    Progress,
+    Wanted,
+    evaluations_of,
+    passes_of,
+    share_of,
+)
 from pytest_linearity.numerics.measurement.setup import Setup
 from pytest_linearity.numerics.metrics.values import MetricValues
 from pytest_linearity.numerics.precision import arithmetic_for
@@ -42,7 +48,9 @@ class RunningMeasurement:
         self.dtypes: dict[float, torch.dtype] = {}
         """The arithmetic in which each radius was measured."""
         self.evaluations = 0
-        """How many evaluations of one batch each have run, on all ranks together."""
+        """How many evaluations of one batch each the figures rest on, on all ranks together."""
+        self.evaluations_run = 0
+        """How many have run now, see `Measurement.evaluations_run`."""
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -111,7 +119,8 @@ class RunningMeasurement:
         arithmetic = self._exact if wanted.exact else self._coarse
         mine = replace(wanted, directions=shard(setup.group, wanted.directions))
         ours = Pass(setup, self.calibration, arithmetic, mine, *stores)
-        self.evaluations += gather(
+        self.evaluations += self._needed(wanted)
+        self.evaluations_run += gather(
             setup.group,
             lambda: ours.run(progress) if mine.directions else 0,
             *stores,
@@ -120,6 +129,13 @@ class RunningMeasurement:
             setup.device,
         )
         self.dtypes.update(dict.fromkeys(wanted.radii, arithmetic.dtype))
+
+    def _needed(self, wanted: Wanted) -> int:
+        """How many evaluations a pass is made of: the same in how many rounds it may be taken."""
+        _, *along = evaluations_of(0, wanted.directions, wanted)
+        ranks = len(self.setup.group.hosts)
+        baselines = {k % ranks for k in wanted.directions}  # every rank that has directions
+        return len(self.setup.batches) * (len(baselines) + len(along))
 
     def _is_coarse(self, radius: float) -> bool:
         if radius in self.dtypes:  # along other directions: one radius, one arithmetic

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from pytest_linearity.errors import pass_on_foreign
 from pytest_linearity.numerics.directions.source import JointDirections
 from pytest_linearity.numerics.lockstep.evaluation import PREFIX, Evaluation
 from pytest_linearity.numerics.lockstep.logits import Logits
@@ -139,7 +140,8 @@ class _Coordinator:
             failures = [error if job.shares_work else _failure(job) for job in jobs]
         except StateMismatch as error:
             failures = [error if job.has_several_batches else _failure(job) for job in jobs]
-        except Exception:
+        except Exception as error:
+            pass_on_foreign(error)
             failures = [_failure(job) for job in jobs]  # whose error is it?
         for member, failure in zip(members, failures, strict=True):
             self._resume(member, failure)

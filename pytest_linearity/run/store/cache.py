@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from pytest_linearity.checkpoint.digest import content_digest
 from pytest_linearity.errors import LinearityError, RanksError
+from pytest_linearity.files import fitting
 from pytest_linearity.numerics.metrics.registry import built_in
 from pytest_linearity.numerics.ranks import ProcessGroup, is_single, on_all_ranks
 from pytest_linearity.run.store.findings_file import (
@@ -88,7 +89,7 @@ class Cache(Store):
         limits += [f"{name}={limit!r}" for name, limit in sorted(config.metric_limits.items())]
         if limits_of(config).by_kind:  # names of kinds may be paths, which are no part of a name
             limits = [hashlib.sha256(repr(limits_of(config)).encode()).hexdigest()]
-        return self._directory / f"{self._digest(key)}-{'-'.join(limits)}.found"
+        return self._directory / fitting(f"{self._digest(key)}-{'-'.join(limits)}", ".found")
 
     def _digest(self, key: RunKey) -> str:
         """Stands for the checkpoint's content, the probes, the config, versions and device.

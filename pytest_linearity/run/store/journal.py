@@ -7,13 +7,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_linearity.errors import LinearityError
-from pytest_linearity.files import brief, read_checked, require_writable, write_checked, write_whole
+from pytest_linearity.files import (
+    brief,
+    fitting,
+    read_checked,
+    require_writable,
+    write_checked,
+    write_whole,
+)
 from pytest_linearity.numerics.ranks import ProcessGroup, on_all_ranks
 from pytest_linearity.run.store.identity import difference
 
@@ -51,10 +59,10 @@ class JournalFolder:
             LinearityError: If the place cannot be written, or is something else.
         """
         place = brief(self.directory)
-        if self.directory.exists() and not self.directory.is_dir():
+        if os.path.exists(self.directory) and not self.directory.is_dir():
             raise LinearityError(f"journal {place}: this is a file; a journal is a directory")
         require_writable(self.directory / _HEADER, what="journal", set_by="--linearity-resume")
-        if not self.directory.is_dir() or (self.directory / _HEADER).exists():
+        if not os.path.isdir(self.directory) or (self.directory / _HEADER).exists():
             return
         strangers = sorted(path.name for path in self.directory.iterdir() if not _ours(path))
         if strangers:
@@ -154,8 +162,8 @@ def journal_places(
         parts = filter(None, (path.name, config.label, config.scope_label))
         name = "-".join(re.sub(r"[^\w.]+", "-", part).strip("-.") for part in parts)
         taken = {place.name for place in places if place}
-        numbered = (f"{name}-{number}" for number in range(2, len(named) + 2))
-        places.append(directory / next(n for n in (name, *numbered) if n not in taken))
+        numbered = [name, *(f"{name}-{number}" for number in range(2, len(named) + 2))]
+        places.append(directory / next(n for n in map(fitting, numbered) if n not in taken))
     return places
 
 

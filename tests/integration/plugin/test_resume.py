@@ -14,7 +14,7 @@ from pytest_linearity.numerics.measurement.passes import Pass
 from pytest_linearity.run.store.journal import JournalFolder
 from tests.support.checkpoints import tiny_llama
 from tests.support.fixtures import Write
-from tests.support.ranked import report
+from tests.support.ranked import but_for_this_run
 
 GATE = "--linearity-config=gate.yaml"
 RESUME = "--linearity-resume=journal"
@@ -80,11 +80,10 @@ def test_scopes_of_a_shared_prefix_in_rounds_go_on(
 
     def measured(*arguments: str) -> list[dict[str, Any]]:
         assert main(["analyze-logits", "gate.yaml", *arguments]) == 0
-        return [report(place) for place in places]
+        return [but_for_this_run(json.loads(place.read_text())) for place in places]
 
     expected = measured("--resume", "journal")
-    environments = [json.loads(place.read_text())["environment"] for place in places]
-    assert {found["shared_prefix"] for found in environments} == {len(PREFIX) + 1}
+    assert {found["environment"]["shared_prefix"] for found in expected} == {len(PREFIX) + 1}
     whole, killing.rounds = killing.rounds, []
     assert len(whole) > 3 * len(scopes)
     for after in kills:
@@ -115,8 +114,9 @@ def gate(pytester: pytest.Pytester, real_config: Write) -> Any:
     return run
 
 
-def but_for_environment(found: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in found.items() if key != "environment"}
+def evaluations_run(found: dict[str, Any]) -> int:
+    number: int = found["environment"]["evaluations_run"]
+    return number
 
 
 def refused(pytester: pytest.Pytester, *arguments: str) -> str:
@@ -129,8 +129,8 @@ def refused(pytester: pytest.Pytester, *arguments: str) -> str:
 class TestJournal:
     def test_stays_and_answers_at_once(self, pytester: pytest.Pytester, gate: Any) -> None:
         first, second = gate(), gate()
-        assert but_for_environment(first) == but_for_environment(second)
-        assert first["environment"]["evaluations"] > 0 == second["environment"]["evaluations"]
+        assert but_for_this_run(first) == but_for_this_run(second)
+        assert first["environment"]["evaluations_run"] > 0 == evaluations_run(second)
         assert second["environment"]["journal"]["read"] == 6  # five directions, one calibration
 
     @pytest.mark.parametrize("damage", [b"", b"x", None])
@@ -147,15 +147,15 @@ class TestJournal:
             ["resumed from journal/gate.yaml: 5 entries read, 1 damaged entry measured again"]
         )
         second = json.loads((pytester.path / "linearity_report.json").read_text())
-        assert but_for_environment(first) == but_for_environment(second)
-        assert 0 < second["environment"]["evaluations"] < first["environment"]["evaluations"]
+        assert but_for_this_run(first) == but_for_this_run(second)
+        assert 0 < evaluations_run(second) < evaluations_run(first)
         assert entry.read_bytes() == content
 
     def test_a_damaged_header_costs_nothing(self, pytester: pytest.Pytester, gate: Any) -> None:
         first = gate()
         (pytester.path / "journal" / "gate.yaml" / "journal.json").write_text("{}")
-        assert gate()["environment"]["evaluations"] == 0
-        assert but_for_environment(gate()) == but_for_environment(first)
+        assert evaluations_run(gate()) == 0
+        assert but_for_this_run(gate()) == but_for_this_run(first)
 
     def test_nor_does_it_hide_what_entries_are_of(
         self, pytester: pytest.Pytester, gate: Any
@@ -167,7 +167,7 @@ class TestJournal:
         assert found["environment"]["journal"]["read"] == 0
         assert found["environment"]["journal"]["damaged"] == 6
         fresh = gate(other, "--linearity-resume=fresh")
-        assert but_for_environment(found) == but_for_environment(fresh)
+        assert but_for_this_run(found) == but_for_this_run(fresh)
 
     def test_an_entry_of_another_direction_is_not_taken(
         self, pytester: pytest.Pytester, gate: Any
@@ -177,7 +177,7 @@ class TestJournal:
         *_, one, other = sorted((pytester.path / "journal" / "gate.yaml").glob("direction-*.entry"))
         other.write_bytes(one.read_bytes())
         second = gate()
-        assert but_for_environment(first) == but_for_environment(second)
+        assert but_for_this_run(first) == but_for_this_run(second)
         assert second["environment"]["journal"]["damaged"] == 1
 
     def test_of_each_arithmetic_by_itself(self, gate: Any) -> None:
@@ -191,12 +191,12 @@ class TestJournal:
             "float64",
         ]
         assert found["environment"]["journal"]["read"] == 6
-        assert found["environment"]["evaluations"] > 0
+        assert evaluations_run(found) > 0
 
     def test_of_other_limits_is_of_the_same(self, gate: Any) -> None:
         gate()
         found = gate("--linearity-set=relerr_threshold=4")
-        assert found["environment"]["evaluations"] == 0
+        assert evaluations_run(found) == 0
         assert found["config"]["relerr_threshold"] == 4
 
     def test_of_another_config_is_refused(self, pytester: pytest.Pytester, gate: Any) -> None:
@@ -237,8 +237,8 @@ class TestJournal:
     def test_of_as_many_directions_as_it_takes(self, gate: Any) -> None:
         sets = ("--linearity-set=num_directions={min: 2, max: 4}",)
         first, second = gate(*sets), gate(*sets)
-        assert but_for_environment(first) == but_for_environment(second)
-        assert second["environment"]["evaluations"] == 0
+        assert but_for_this_run(first) == but_for_this_run(second)
+        assert evaluations_run(second) == 0
 
     def test_of_each_checkpoint_has_its_own_place(
         self, pytester: pytest.Pytester, tiny_checkpoint: Path, gate: Any, tmp_path: Path

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from pytest_linearity.config.config import Config
 from pytest_linearity.errors import ConfigError, LinearityError
-from pytest_linearity.files import brief, require_writable, write_whole
+from pytest_linearity.files import brief, fitting, require_writable, write_whole
 from pytest_linearity.report.json import write_json
+from pytest_linearity.report.outputs import _free
 from pytest_linearity.report.places import report_places
 from pytest_linearity.verdict.document import Report
 from tests.support.figures import radius_figures
@@ -136,6 +138,74 @@ class TestRequireWritable:
             require_writable(Path("/proc/none/report.json"))
 
 
+class TestLongNames:
+    """What `require_writable` says beforehand is what `write_whole` finds later."""
+
+    @pytest.mark.parametrize("letter", ["x", "ä", "😀"])
+    @pytest.mark.parametrize("bytes_", range(243, 260))
+    @pytest.mark.parametrize("parts", [("{}",), ("{}", "file"), ("new", "{}", "file")])
+    def test_is_found_before(
+        self, parts: tuple[str, ...], bytes_: int, letter: str, tmp_path: Path
+    ) -> None:
+        name = letter * (bytes_ // len(letter.encode()))
+        name += "x" * (bytes_ - len(name.encode()))
+        path = tmp_path.joinpath(*(part.format(name) for part in parts))
+        if bytes_ <= 255:
+            require_writable(path)
+            assert not list(tmp_path.iterdir())
+            write_whole(path, "text")
+            assert path.read_text() == "text"
+            return
+        with pytest.raises(ConfigError, match=r"written here .File name too long") as e:
+            require_writable(path)
+        assert len(str(e.value)) < 500
+        assert not list(tmp_path.iterdir())
+        with pytest.raises(LinearityError, match="File name too long"):
+            write_whole(path, "text")
+
+    def test_of_the_whole_path(self, tmp_path: Path) -> None:
+        path = tmp_path.joinpath(*["x" * 200] * 25)
+        with pytest.raises(ConfigError, match="too long"):
+            require_writable(path)
+
+    @pytest.mark.parametrize("over", range(-30, 2))
+    @pytest.mark.parametrize("name", ["z", "z" * 90])
+    def test_of_a_path_at_the_limit(self, name: str, over: int, tmp_path: Path) -> None:
+        """The temporary file beside it needs a path, too, and may have a longer name."""
+        longest = os.pathconf(tmp_path, "PC_PATH_MAX") - 1
+        path = tmp_path / "d"
+        while len(str(path)) < longest - 300:
+            path /= "x" * 150
+        path = path / ("y" * (longest + over - len(str(path)) - len(name) - 2)) / name
+        assert len(str(path)) == longest + over
+        try:
+            require_writable(path)
+        except ConfigError:
+            with pytest.raises(LinearityError, match="too long"):
+                write_whole(path, "text")
+        else:
+            write_whole(path, "text")
+
+    @pytest.mark.parametrize("stem", ["x" * 400, "ä" * 200, "a" + "ä" * 200, "😀" * 99])
+    def test_of_our_own_are_cut(self, stem: str, tmp_path: Path) -> None:
+        name, other = fitting(stem, ".json"), fitting(f"{stem}y", ".json")
+        assert 250 < len(name.encode()) <= 255
+        assert name.endswith(".json")
+        assert name[:50] == other[:50] == stem[:50]
+        assert name != other
+        write_whole(tmp_path / name, "text")
+
+    def test_of_plots_are_cut_and_stay_apart(self, tmp_path: Path) -> None:
+        used: set[Path] = set()
+        for _ in range(3):
+            write_whole(_free(tmp_path / "plot.png", ["x" * 300], used), "picture")
+        assert len(used) == len(list(tmp_path.glob("plot-xxx*.png"))) == 3
+
+    def test_of_our_own_that_fit_are_kept(self) -> None:
+        assert fitting("x" * 250, ".json") == "x" * 250 + ".json"
+        assert fitting("report-full") == "report-full"
+
+
 class TestPlaces:
     @pytest.fixture(autouse=True)
     def here(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,6 +247,20 @@ class TestPlaces:
     def test_places_that_cannot_be_told_apart_are_refused(self) -> None:
         with pytest.raises(ConfigError, match=r"gate.yaml and gate.yml: both would write"):
             self.places(self.config("gate.yaml"), self.config("gate.yml"))
+
+    def test_of_long_labels_are_cut_and_stay_apart(self) -> None:
+        labels = [f"checkpoint-{'x' * 250}{number}" for number in range(2)]
+        config = self.config("gate.yaml")
+        places = self.places(*(replace(config, label=label) for label in labels))
+        assert len(set(places)) == 2
+        for place in places:
+            assert place.startswith("linearity_report-checkpoint-xxx")
+            assert place.endswith(".json")
+            write_whole(Path(place), "{}")
+
+    def test_a_long_name_that_somebody_chose_is_not_cut(self) -> None:
+        with pytest.raises(ConfigError, match="File name too long"):
+            self.places(self.config("gate.yaml", report_filename="x" * 300))
 
     def test_a_config_is_never_overwritten(self) -> None:
         with pytest.raises(ConfigError, match="overwrite"):

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from pytest_linearity.errors import ConfigError, one_line, shown
+from pytest_linearity.errors import ConfigError, one_line, pass_on_foreign, shown
 from pytest_linearity.numerics.directions.kinds import file_of
 from pytest_linearity.numerics.directions.layout import matrix_shape
 from pytest_linearity.numerics.directions.seeds import Shapes
@@ -83,6 +83,7 @@ def read_direction(kind: str, path: Path | None, model: nn.Module) -> FileVector
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except Exception as error:  # safetensors and the system's errors have no common base
+        pass_on_foreign(error)
         raise ConfigError(
             f"directions: {kind}: cannot be read as safetensors: {one_line(error)}"
         ) from None

@@ -29,6 +29,7 @@ class TestMeasure:
         assert rounds.kinds == whole.kinds
         # A round costs a baseline of its own, and nothing else.
         assert (whole.evaluations, rounds.evaluations) == (1 + 12 * 2, 3 + 12 * 2)
+        assert (whole.evaluations_run, rounds.evaluations_run) == (1 + 12 * 2, 3 + 12 * 2)
 
     def test_it_ends_when_it_is_enough(self) -> None:
         seen: list[tuple[int, ...]] = []

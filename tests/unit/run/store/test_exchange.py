@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pytest_linearity.config.config import Config
-from pytest_linearity.errors import CheckpointError, LinearityError, MeasurementError
+from pytest_linearity.errors import CheckpointError, FailedBefore, LinearityError, MeasurementError
 from pytest_linearity.run.store.exchange import Exchange
 from pytest_linearity.run.store.store import RunKey
 
@@ -44,7 +44,7 @@ def test_runs_are_told_apart(other: RunKey, exchange: Exchange) -> None:
         (CheckpointError("it is broken"), CheckpointError, "it is broken"),
         (
             ValueError("shapes do not match"),
-            RuntimeError,
+            FailedBefore,
             "measuring failed before: ValueError('shapes do not match')",
         ),
     ],

@@ -15,12 +15,6 @@ _ALARMS = ("SIGALRM", "SIGVTALRM", "SIGPROF")
 """Signals of timers, which Windows does not have."""
 
 
-def import_torch() -> None:
-    """Import what takes no checkpoint, see `whole`."""
-    with whole():
-        import torch  # noqa: F401
-
-
 def import_for(config: Config) -> None:
     """Import what loading and measuring a config takes, see `whole`."""
     from pytest_linearity.checkpoint.load import import_transformers

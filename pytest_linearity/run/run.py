@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from pytest_linearity.errors import LinearityError, failed_before, one_line
 from pytest_linearity.files import brief
 from pytest_linearity.report.results import Result, title
-from pytest_linearity.run.libraries import import_for, import_torch
+from pytest_linearity.run.libraries import whole
 from pytest_linearity.run.obtain import _findings_in, obtain
 from pytest_linearity.run.progress import ProgressBar
 from pytest_linearity.run.scopes import Outcome, ScopeGroup
@@ -188,10 +188,10 @@ class Run:
     def analysis(self) -> Analysis:
         """Checkpoint, probes and directions, each made on first use."""
         if self._analysis is None:
-            config = self.measuring
-            import_for(config)
-            from pytest_linearity.run.analysis import Analysis
+            with whole():
+                from pytest_linearity.run.analysis import Analysis
 
+            config = self.measuring
             subject = self._group.subject(config) if self._group is not None else None
             self._analysis = Analysis(
                 config, subject=subject, progress=self.bar, journal=self.journal
@@ -219,7 +219,6 @@ class Run:
                     # What libraries have deprecated, the owner of a checkpoint cannot act on.
                     warnings.simplefilter("ignore", DeprecationWarning)
                     warnings.simplefilter("ignore", FutureWarning)
-                    import_torch()
                     self._findings = self._obtain()
             except (KeyboardInterrupt, SystemExit):
                 raise
@@ -272,8 +271,9 @@ class Run:
         """
         if self._report is None:
             findings = self.findings
-            from pytest_linearity.report.json import write_json
-            from pytest_linearity.verdict.judge import judge
+            with whole():
+                from pytest_linearity.report.json import write_json
+                from pytest_linearity.verdict.judge import judge
 
             report = self._report = judge(findings, self.config)
             if self.report_path is not None:

@@ -24,6 +24,7 @@ from pytest_linearity.probes.padding import sees_padding
 from pytest_linearity.probes.probe import Probes
 from pytest_linearity.probes.shared_prefix import Sharing, share, whole
 from pytest_linearity.run.environment import resolve_device
+from pytest_linearity.run.libraries import import_for
 from pytest_linearity.run.store.identity import identity
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class Subject:
     @cached_property
     def opened(self) -> OpenedCheckpoint:
         """The checkpoint's files and tokenizer."""
+        import_for(self.config)
         return open_checkpoint(self.config)
 
     @cached_property

@@ -9,6 +9,7 @@ from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 
 from pytest_linearity.files import read_checked, write_checked
+from pytest_linearity.run.libraries import whole
 
 if TYPE_CHECKING:
     from pytest_linearity.verdict.findings import Findings
@@ -40,8 +41,9 @@ def plain_findings(findings: Findings) -> dict[str, Any]:
 
 def findings_of(document: Mapping[str, Any]) -> Findings | None:
     """What `plain_findings` made plain; None where it is damaged or of old."""
-    from pytest_linearity.numerics.measurement.measurement import Measurement
-    from pytest_linearity.verdict.findings import Findings
+    with whole():
+        from pytest_linearity.numerics.measurement.measurement import Measurement
+        from pytest_linearity.verdict.findings import Findings
 
     try:
         measurement = _read_as(Measurement, document["measurement"])

@@ -42,11 +42,24 @@ def test_reading_a_checkpoint(
 def test_reading_a_data_set(
     tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "rows.jsonl").write_text('{"instruction": "1+1="}\n')
+    (tmp_path / "rows.csv").write_text("instruction,output\n1+1=,2\n")
     monkeypatch.setattr("datasets.load_dataset", strike)
-    config = small_config(tiny_checkpoint, prompts=None, dataset=[str(tmp_path / "rows.jsonl")])
+    config = small_config(tiny_checkpoint, prompts=None, dataset=[str(tmp_path / "rows.csv")])
     with pytest.raises(TimeoutError, match="took too long"):
         analyze(config)
+
+
+class _Counter:
+    """Strikes at one of its calls, by its number."""
+
+    def __init__(self, at: int) -> None:
+        self.calls = 0
+        self._at = at
+
+    def __call__(self) -> None:
+        self.calls += 1
+        if self.calls == self._at:
+            strike()
 
 
 class Striking(nn.Module):
@@ -56,13 +69,11 @@ class Striking(nn.Module):
         super().__init__()
         torch.manual_seed(0)
         self.layer = nn.Linear(3, 4)
-        self.calls = 0
-        self.at = at
+        # Not an attribute of the module: those are put back after each forward.
+        self.count = _Counter(at)
 
     def forward(self) -> Tensor:
-        self.calls += 1
-        if self.calls == self.at:
-            strike()
+        self.count()
         return torch.tanh(self.layer(torch.ones(2, 3)))
 
 
@@ -71,8 +82,8 @@ def test_every_forward_of_a_measurement() -> None:
     whole = Striking(0)
     expected = measure(whole, whole, Directions(whole, 2), [0.1])
     assert expected.jvp_method == "forward-mode"
-    assert whole.calls > 4
-    for at in range(1, whole.calls + 1):
+    assert whole.count.calls > 4
+    for at in range(1, whole.count.calls + 1):
         model = Striking(at)
         with pytest.raises(TimeoutError, match="took too long"):
             measure(model, model, Directions(model, 2), [0.1])

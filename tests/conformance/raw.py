@@ -43,7 +43,7 @@ def evaluate(
     def derivative(k: int) -> Tensor:
         if known.step is None:
             return value(k)
-        return extrapolate({step: value(k, step) for step in differences}, known.step)[0]
+        return extrapolate({step: value(k, step) for step in differences}, known.step)
 
     evaluations = [
         evaluation

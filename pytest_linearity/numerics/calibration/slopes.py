@@ -29,6 +29,8 @@ _HIGHEST, _LOWEST = -12, 72
 """Where the ladder ends, in rungs from the first: at 7e7 and 2e-43 of the radius."""
 _ENOUGH = 1e-7
 """An agreement of neighbours that need not be bettered."""
+_PLENTY = 1e-10
+"""An agreement that is better than anybody asks for."""
 _ENTERS = 64 / 45 * 2
 """Noise ν in a difference of two values is an error of so many ν/h in the slope."""
 _UNSURE = 0.1
@@ -96,7 +98,7 @@ class Ladder:
                 self._try(range(bottom + 1, bottom + 1 + _RUNGS))
             else:
                 break
-        rung, error, _ = self._best()
+        rung, error = self._nearest(*self._best()[:2])
         slope = self._slopes[rung]
         return Slope(slope, self._step(rung), error if slope.any() else 0.0)
 
@@ -128,6 +130,21 @@ class Ladder:
             if error < least:
                 best, least = rung, error
         return best, least, False
+
+    def _nearest(self, best: int, least: float) -> tuple[int, float]:
+        """The rung furthest down that is as good for all purposes, and how well it agrees.
+
+        Along other prompts and directions there may be a jump within a large step, as where a hash
+        bucket changes.
+        """
+        rung, error = best, least
+        while rung + 2 in self._slopes:
+            lower = self._error(rung + 1)
+            gap = float((self._slopes[rung + 1] - self._slopes[best]).norm())
+            if max(lower, gap / (float(self._slopes[best].norm()) or 1.0)) > _PLENTY:
+                break
+            rung, error = rung + 1, lower
+        return rung, error
 
     def _error(self, rung: int) -> float:
         slope, below = self._slopes[rung], self._slopes[rung + 1]

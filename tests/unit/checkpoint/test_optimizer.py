@@ -1,4 +1,4 @@
-"""The state of an optimizer: read as trainers and loops save it, and refused where it is not one."""
+"""The state of an optimizer: read as trainers and loops save it, refused where it is none."""
 
 from __future__ import annotations
 

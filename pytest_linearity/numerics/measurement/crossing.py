@@ -7,12 +7,13 @@ there steps of a factor lead to a radius on the other side, and bisection closes
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite, sqrt
 
 from pytest_linearity.numerics.measurement.guards import guarded
 from pytest_linearity.numerics.measurement.limits import Limits, kept
-from pytest_linearity.numerics.measurement.measure import calibrated_setup
+from pytest_linearity.numerics.measurement.measure import calibrated_setup, collect
+from pytest_linearity.numerics.measurement.measurement import Measurement
 from pytest_linearity.numerics.measurement.running import RunningMeasurement
 from pytest_linearity.numerics.measurement.schedule import Progress
 from pytest_linearity.numerics.measurement.setup import Setup
@@ -33,6 +34,8 @@ class Crossing:
     """The smallest above it that does not; None where all that were tried comply."""
     curvature_ratio: float | None
     """Mean of κ over all pairs, one over the unit of the radius; None where it is not defined."""
+    measurement: Measurement
+    """All figures at the radius to begin with."""
     evaluated: tuple[float, ...]
     """The radii that were measured, in their order."""
     relative_error: tuple[float, ...]
@@ -119,8 +122,19 @@ class _Search:
     def crossing(self) -> Crossing:
         """What was found out."""
         errors, cosines = zip(*self._means.values(), strict=True)
+        kinds = dict.fromkeys(self._work.kinds, (self._start,))
+        measurement = replace(
+            collect([self._start], self._work, kinds),
+            curvature_ratio=self._work.figures.curvature_ratio(),
+        )
         return Crossing(
-            self._low, self._high, self._curvature, tuple(self._means), errors, cosines
+            self._low,
+            self._high,
+            self._curvature,
+            measurement,
+            tuple(self._means),
+            errors,
+            cosines,
         )
 
     @property
@@ -140,8 +154,8 @@ class _Search:
 
     def _predicted(self) -> float | None:
         """Where ε ≈ rκ/2 reaches its limit, unless that is out of all proportion."""
-        kappa = self._curvature
-        radius = 2 * self._limits.relative_error / kappa if kappa else 0.0
+        kappa, limit = self._curvature, self._limits.relative_error
+        radius = 2 * limit / kappa if kappa and limit else 0.0
         reach = STEP**_FURTHEST
         near = self._start / reach < radius < self._start * reach
         # Once it has been tried it leads no further.

@@ -167,10 +167,10 @@ def measure_with(
     refinement = None
     planned = [range(setup.directions.count)] if rounds is None else rounds
     with guarded():
-        work = RunningMeasurement(setup, _calibrated(setup, min(radii)))
+        work = RunningMeasurement(setup, calibrated_setup(setup, min(radii)))
         with setup.taps.attached() if setup.taps else nullcontext():
             for number, directions in enumerate(planned):
-                if number and enough and enough(_collect(radii, work, tested)):
+                if number and enough and enough(collect(radii, work, tested)):
                     break
                 part = share_of(progress, number, len(planned))
                 _measure_round(work, directions, tested, second_order=second_order, progress=part)
@@ -180,7 +180,7 @@ def measure_with(
                 refinements = refine(work, tested, limits)
                 refinement = first_crossing(work, tested, limits, refinements)
     _check_asked(work, radii)
-    measured = _collect(radii, work, tested)
+    measured = collect(radii, work, tested)
     return replace(
         measured,
         by_kind={
@@ -193,7 +193,7 @@ def measure_with(
     )
 
 
-def _calibrated(setup: Setup, radius: float) -> Calibration:
+def calibrated_setup(setup: Setup, radius: float) -> Calibration:
     """What one rank finds out for all, as all must decide alike; each then checks the prefix."""
     model, directions, device = setup.model, setup.directions, setup.device
     # Not `or`: a compiled module is no truth value.
@@ -231,9 +231,16 @@ def _measure_round(
         work.measure(ks, radii, second_order=second_order, progress=part)
 
 
-def _collect(
+def collect(
     radii: Sequence[float], work: RunningMeasurement, tested: Mapping[str, Sequence[float]]
 ) -> Measurement:
+    """The figures that a measurement has so far, at some of its radii.
+
+    Args:
+        radii: At which.
+        work: The measurement.
+        tested: The radii of each kind of directions.
+    """
     figures, dtypes, calibration = work.figures, work.dtypes, work.calibration
     over_radii = zip(*(figures.values(radius) for radius in radii), strict=True)
     by_name = {values[0].metric.name: values for values in over_radii}

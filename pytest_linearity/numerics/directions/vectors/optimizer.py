@@ -26,19 +26,41 @@ from pytest_linearity.numerics.directions.vectors.tensors import tensors_digest
 class Settings(Protocol):
     """The settings of one group of parameters of Adam or AdamW."""
 
-    beta1: float
-    beta2: float
-    eps: float
-    weight_decay: float
-    decoupled: bool
+    @property
+    def beta1(self) -> float:
+        """Decay of the first moment."""
+
+    @property
+    def beta2(self) -> float:
+        """Decay of the second moment."""
+
+    @property
+    def eps(self) -> float:
+        """What is added to the root of the second moment."""
+
+    @property
+    def weight_decay(self) -> float:
+        """λ, per unit of the learning rate."""
+
+    @property
+    def decoupled(self) -> bool:
+        """Whether λθ is taken off the parameters, or is in the gradient already."""
 
 
 class Moments(Protocol):
-    """The state of one parameter."""
+    """The state of one parameter: floating Tensors of its shape, and a count."""
 
-    first: Tensor
-    second: Tensor
-    step: int
+    @property
+    def first(self) -> Tensor:
+        """Running mean of the gradient."""
+
+    @property
+    def second(self) -> Tensor:
+        """Running mean of the squared gradient."""
+
+    @property
+    def step(self) -> int:
+        """How many steps they have seen, at least 1."""
 
     @property
     def settings(self) -> Settings:

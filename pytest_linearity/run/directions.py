@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pytest_linearity.errors import ConfigError
 from pytest_linearity.numerics.directions.directions import Directions
@@ -120,7 +120,10 @@ class ScopedDirections:
         model, directory = self._subject.checkpoint.model, self._subject.opened.directory
         trainer = read_trainer_state(directory)
         state = read_optimizer_state(self._state_place(directory), model, step=trainer.step)
-        facts = {"optimizer": state.name, "step": state.step}
+        facts: dict[str, Any] = {"optimizer": state.name, "step": state.step}
+        for name in ("learning_rate", "peak_learning_rate"):
+            if getattr(trainer, name) is not None:
+                facts[name] = getattr(trainer, name)
         return OptimizerStep(model, state.moments, facts)
 
     def _state_place(self, directory: Path) -> Path:

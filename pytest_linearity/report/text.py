@@ -201,8 +201,9 @@ def update(figures: UpdateFigures) -> str:
     if figures.complies is None:
         return f"the update from {figures.base} is not measured: {figures.reason}"
     times, moved = figures.in_linearity_radii, f"the fine-tune moved {figures.norm:.3g}"
-    if times is not None:
-        moved += f", {times:.2g} times its linearity radius along the update"
+    if figures.norm and times is not None:
+        radius = f"its linearity radius along the update, {figures.norm / times:.3g}"
+        moved += f", within {radius}" if times < 1 else f", {times:.2g} times {radius}"
     return f"{moved}: {'in' if figures.complies else 'outside'} the linear regime"
 
 

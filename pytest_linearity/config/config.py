@@ -540,5 +540,34 @@ def load_config(
     return config
 
 
+def config_of_model(
+    name: str,
+    overrides: Sequence[str] = (),
+    *,
+    metric_source: MetricSource = installed_metrics,
+) -> Config:
+    """The config of a model without a YAML file: its built-in prompts, and radii that are chosen.
+
+    Args:
+        name: A checkpoint's directory, or the id of a model on the hub.
+        overrides: ``key=value`` texts, as `load_config` takes them.
+        metric_source: Where metrics come from that are not built in.
+
+    Raises:
+        ConfigError: If an override cannot be used.
+
+    Example:
+        >>> config_of_model("saves/run", ["num_directions=2"]).radii
+        'auto'
+    """
+    from pytest_linearity.config.file import keys_of
+
+    root = {"model_name_or_path": name, "radii": values.AUTO}
+    keys = keys_of(Path(name), root, {}, overrides, known=KEYS)
+    for message in keys.warnings:
+        warnings.warn(f"{name}: {message}", ConfigWarning, stacklevel=2)
+    return Config(**keys.values, metric_source=metric_source)
+
+
 def _uses_base(config: Config) -> bool:
     return config.update_gate or config.follows_update or config.radius_unit == UPDATE

@@ -66,6 +66,7 @@ def sums(count: int = 900) -> Iterator[dict[str, str]]:
 
 
 def main() -> None:
+    """Run as a script."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("output", type=Path, help="directory of the files that are written")
     output = parser.parse_args().output

@@ -34,13 +34,12 @@ def rows_of(tokenizer: Any, path: Path) -> list[dict[str, list[int]]]:
             messages, add_generation_prompt=True, return_dict=True
         )["input_ids"]
         answer = tokenizer(row["output"] + "<|im_end|>", add_special_tokens=False)["input_ids"]
-        rows.append(
-            {"input_ids": prompt + answer, "labels": [-100] * len(prompt) + answer}
-        )
+        rows.append({"input_ids": prompt + answer, "labels": [-100] * len(prompt) + answer})
     return rows
 
 
 def main() -> None:
+    """Run as a script."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("base", type=Path, help="checkpoint to start from")
     parser.add_argument("data", type=Path, help="an alpaca file")

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import isfinite, sqrt
 
+from pytest_linearity.numerics.measurement.collecting import collect
 from pytest_linearity.numerics.measurement.guards import guarded
 from pytest_linearity.numerics.measurement.limits import Limits, kept
-from pytest_linearity.numerics.measurement.measure import calibrated_setup, collect
+from pytest_linearity.numerics.measurement.measure import calibrated_setup
 from pytest_linearity.numerics.measurement.measurement import Measurement
 from pytest_linearity.numerics.measurement.running import RunningMeasurement
 from pytest_linearity.numerics.measurement.schedule import Progress

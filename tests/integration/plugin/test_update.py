@@ -67,9 +67,7 @@ class TestGate:
         result = pytester.runpytest(GATE, "-rf")
         result.assert_outcomes(passed=2, failed=1)
         result.stdout.fnmatch_lines(
-            [
-                "mean relative error * along the update: the fine-tune moved 30, * outside*"
-            ]
+            ["mean relative error * along the update: the fine-tune moved 30, * outside*"]
         )
         update = document(pytester)["update"]
         assert update["complies"] is False

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pytest_linearity.numerics.directions.kinds import RANDOM, unreversed
+from pytest_linearity.report import text
 from pytest_linearity.verdict import numbers
 from pytest_linearity.verdict.kinds import facts_of, kinds_of
 
@@ -31,7 +32,7 @@ def learning_rate_line(report: Report) -> str | None:
     rates = reached[-1].adamw_learning_rates
     if kind not in RANDOM or rates is None:
         return None
-    low, high = map(_rate, rates)
+    low, high = map(text.rate, rates)
     return (
         f"a step of AdamW is as long as the linearity radius at learning rates from {low} to {high}"
     )
@@ -43,13 +44,15 @@ def _optimizer(report: Report, kind: str, figures: RadiusFigures) -> str | None:
         return None
     if report.refined is not None:
         rate *= report.refined.linearity_radius / figures.radius
-    said = f"linear up to a learning rate of {_rate(rate)}"
+    said = f"linear up to a learning rate of {text.rate(rate)}"
     if figures.radius == report.radii[-1].radius:
         said += ", the largest tested"
     used = facts_of(report, kind).get("peak_learning_rate")
     if not isinstance(used, float):
         return said
-    return f"{said} (the largest that the run used is {_rate(used)}: {rate / used:.2g} times that)"
+    return (
+        f"{said} (the largest that the run used is {text.rate(used)}: {rate / used:.2g} times that)"
+    )
 
 
 def distance_line(report: Report) -> str | None:
@@ -78,8 +81,3 @@ def distance_line(report: Report) -> str | None:
         f"{numbers.tick(float(f'{crossing:.1g}'))}; `radii: auto` tests around that, and "
         "`pytest-linearity init` writes a config that does"
     )
-
-
-def _rate(value: float) -> str:
-    """A learning rate in two digits, as `3e-05`."""
-    return f"{value:.1e}".replace(".0e", "e")

@@ -154,6 +154,11 @@ def radius_unit(report: Report) -> str:
     return f"{of[unit]} {length:.4g}"
 
 
+def rate(value: float) -> str:
+    """A learning rate in two digits, as `3e-05`."""
+    return f"{value:.1e}".replace(".0e", "e")
+
+
 def scope_size(report: Report) -> tuple[str, str]:
     """How many parameters a report's scope holds, and what part of all that is, as ``12.3%``."""
     number, total = report.scope.get("parameters"), report.checkpoint.get("parameters")

@@ -12,6 +12,7 @@ from pytest_linearity.report import text
 from pytest_linearity.report.plot.axes import (
     cosine_axis,
     error_axis,
+    name_unit,
     plain_axis,
     radius_axis,
 )
@@ -107,8 +108,7 @@ def draw_metric(axes: Axes, report: Report, name: str, palette: Palette) -> None
 def _over_radii(axes: Axes, report: Report, palette: Palette) -> None:
     radius_axis(axes, [figures.radius for figures in report.radii])
     _mark_linearity_radius(axes, report, palette)
-    if unit := text.radius_unit(report):
-        axes.set_xlabel(f"radius r {unit}")
+    name_unit(axes, report)
 
 
 def _points(report: Report, name: str) -> list[_Point]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from pytest_linearity.report.alternatives import described, described_series
 from pytest_linearity.report.html.page import html
@@ -74,11 +77,15 @@ def drawn(measured: Report) -> Figure:
     return draw_report(measured, PRINT)
 
 
-def series_axes(series: Sequence[Result]) -> list[Axes]:
+def over_training(series: Sequence[Result]) -> Figure:
     from pytest_linearity.report.plot.palette import PRINT
     from pytest_linearity.report.plot.series import draw_series
 
-    return draw_series(series, PRINT).axes
+    return draw_series(series, PRINT)
+
+
+def series_axes(series: Sequence[Result]) -> list[Axes]:
+    return over_training(series).axes
 
 
 def lines(axes: Axes) -> dict[str, list[tuple[float, float]]]:
@@ -131,6 +138,12 @@ class TestKindsInOnePanel:
         [band] = [p for p in axes.patches if "crossed along the update" in str(p.get_label())]
         box = band.get_extents().transformed(axes.transData.inverted())
         assert (box.x0, box.x1) == (pytest.approx(7.0), pytest.approx(7.3))
+
+    def test_a_crossing_beyond_the_update_is_on_the_axis(self) -> None:
+        inside = {**OUTSIDE, "complies": True, "complying_length": 5e3, "failing_length": 5.1e3}
+        axes = panel(along_gaussian(update=inside), "at the update")
+        assert axes is not None
+        assert axes.get_xlim()[1] > 5.1e3
 
     def test_a_crossing_that_is_not_bracketed_has_no_band(self) -> None:
         inside = {**OUTSIDE, "complies": True, "complying_length": 50.0, "failing_length": None}
@@ -260,10 +273,9 @@ class TestSeries:
         )
 
     def test_the_legend_is_beside_the_data(self) -> None:
-        axes = series_axes(self.series())[0]
-        figure = axes.get_figure(root=True)
-        assert figure is not None
+        figure = over_training(self.series())
         figure.draw_without_rendering()
+        axes = figure.axes[0]
         legend = axes.get_legend()
         assert legend is not None
         assert legend.get_window_extent().x0 >= axes.get_window_extent().x1
@@ -314,3 +326,72 @@ def test_a_report_read_back_gives_the_same_picture(tmp_path: Path) -> None:
     for name, each in (("a", measured), ("b", again)):
         report_drawing(each).save(tmp_path / f"{name}.svg")
     assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
+
+
+def trained(checkpoint: Path, directory: Path, steps: int, rate: float) -> tuple[Path, float]:
+    """A copy with the optimizer's state of so many steps, and the norm of its next one at 1."""
+    from transformers import AutoModelForCausalLM
+
+    shutil.copytree(checkpoint, directory)
+    model = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32)
+    parameters = list(model.parameters())
+    generator = torch.Generator().manual_seed(steps)
+    made = torch.optim.AdamW(parameters, lr=rate, weight_decay=0.0)
+    for _ in range(steps):
+        for parameter in parameters:
+            parameter.grad = torch.randn(parameter.shape, generator=generator)
+        made.step()
+    model.save_pretrained(directory)
+    torch.save(made.state_dict(), directory / "optimizer.pt")
+    log = [{"learning_rate": 2 * rate}, {"learning_rate": rate}]
+    state = {"global_step": steps, "log_history": log}
+    (directory / "trainer_state.json").write_text(json.dumps(state))
+    square = 0.0
+    for entry in made.state.values():
+        first = entry["exp_avg"].double() / (1 - 0.9**steps)
+        second = entry["exp_avg_sq"].double() / (1 - 0.999**steps)
+        square += float((first / (second.sqrt() + 1e-8)).square().sum())
+    return directory, math.sqrt(square)
+
+
+def test_real_checkpoints_over_training(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    """Norms are those of the saved states and weights, and so is the rate of each radius."""
+    from pytest_linearity.config.config import Config
+    from pytest_linearity.run.analysis import analyze
+
+    base = load_file(tiny_checkpoint / "model.safetensors")
+    results, norms, moved = [], [], []
+    for step in (2, 4):
+        place, norm = trained(tiny_checkpoint, tmp_path / f"checkpoint-{step}", step, 1e-4)
+        config = Config(
+            model_name_or_path=str(place),
+            base_model_name_or_path=str(tiny_checkpoint),
+            prompts=["1+1="],
+            num_directions=1,
+            directions=["gaussian", "optimizer"],
+            radii=[1e-3, 1e-2],
+            radius_unit="relative",
+        )
+        results.append(Result("gate.yaml", place.name, step, analyze(config)))
+        weights = load_file(place / "model.safetensors")
+        whole = math.sqrt(sum(float(w.double().square().sum()) for w in weights.values()))
+        apart = sum(float((weights[n].double() - base[n].double()).square().sum()) for n in base)
+        norms.append(1e-4 * norm / whole)
+        moved.append(math.sqrt(apart) / whole)
+    points = lines(series_axes(results)[0])
+    # Norms are sums in another order; the update's are of float32 weights.
+    assert points["step of the optimizer"] == [
+        (step, pytest.approx(norm, rel=1e-6)) for step, norm in zip((2, 4), norms, strict=True)
+    ]
+    assert points["norm of the update"] == [
+        (step, pytest.approx(norm, rel=1e-4)) for step, norm in zip((2, 4), moved, strict=True)
+    ]
+    axes = panel(results[1].report, "over the learning rate")
+    assert axes is not None
+    assert lines(axes)["largest learning rate of the run, 2e-04"][0][0] == 2e-4
+    [curve] = [line for label, line in lines(axes).items() if label.startswith("_child")]
+    assert [rate for rate, _ in curve] == [
+        pytest.approx(radius / norms[1] * 1e-4, rel=1e-6) for radius in (1e-3, 1e-2)
+    ]
+    report_drawing(results[1].report).save(tmp_path / "plot.png")
+    series_drawing(results).save(tmp_path / "series.png")

@@ -43,21 +43,19 @@ def radius_axis(axes: Axes, radii: Sequence[float]) -> None:
     axes.tick_params("x", which="minor", labelbottom=False)
 
 
-def name_unit(axes: Axes, report: Report, *, of_each_scope: bool = False) -> None:
-    """Name a radius axis by the unit of a report's radii.
+def radius_name(report: Report, *, of_each_scope: bool = False) -> str:
+    """What an axis of a report's radii is called, with their unit.
 
     Args:
-        axes: The panel.
         report: Whose unit it is.
         of_each_scope: Whether several scopes share the axis, each with a norm of its own.
     """
     unit = report.config.get("radius_unit")
     if unit == "learning_rate":
-        axes.set_xlabel("radius r, as a learning rate")
-    elif of_each_scope and unit in ("relative", "update"):
-        axes.set_xlabel(f"radius r of the scope's {'norm' if unit == 'relative' else unit}")
-    elif said := text.radius_unit(report):
-        axes.set_xlabel(f"radius r {said}")
+        return "radius r, as a learning rate"
+    if of_each_scope and unit in ("relative", "update"):
+        return f"radius r of the scope's {'norm' if unit == 'relative' else unit}"
+    return f"radius r {text.radius_unit(report)}".rstrip()
 
 
 def ticks_beyond(radii: Sequence[float], others: Sequence[float]) -> list[float]:

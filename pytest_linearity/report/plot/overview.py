@@ -17,8 +17,8 @@ from pytest_linearity.report.lengths import (
 from pytest_linearity.report.plot.axes import (
     error_axis,
     log_range,
-    name_unit,
     radius_axis,
+    radius_name,
     shorten,
     ticks_beyond,
 )
@@ -51,9 +51,12 @@ def overviews(report: Report) -> list[Callable[[Axes, Palette], None]]:
 
 def _draw_kinds(report: Report, axes: Axes, palette: Palette) -> None:
     """A line for each kind, over the radii; the update's figures at its own length."""
+    kinds = by_kind(report)
+    short = [shorten(kind, 28) for kind in kinds]
+    names = short if len(set(short)) == len(short) else list(kinds)
     lines = {
-        f"along {shorten(kind, 28)}": _errors(of_kind, {f.radius: f.radius for f in of_kind.radii})
-        for kind, of_kind in by_kind(report).items()
+        f"along {name}": _errors(of_kind, {f.radius: f.radius for f in of_kind.radii})
+        for name, of_kind in zip(names, kinds.values(), strict=True)
     }
     errors = [error for line in lines.values() for _, error in line]
     moved = update_moved(report)
@@ -61,10 +64,10 @@ def _draw_kinds(report: Report, axes: Axes, palette: Palette) -> None:
     error_axis(axes, [*errors, *([error] if error else [])], report.limits.get("relative_error"))
     for number, (label, line) in enumerate(lines.items()):
         _draw_line(axes, line, label, palette, **stroke(number))
-    _mark_failing(axes, by_kind(report).values(), palette)
+    _mark_failing(axes, list(kinds.values()), palette)
     radii = [figures.radius for figures in report.radii]
     radius_axis(axes, radii)
-    name_unit(axes, report)
+    axes.set_xlabel(radius_name(report))
     if moved is not None:
         ends = _draw_update(axes, report, moved, palette)
         _reach(axes, radii, [moved, *ends], numbers.tick)
@@ -152,7 +155,7 @@ def _draw_line(
 
 def _mark_failing(
     axes: Axes,
-    reports: Any,
+    reports: Sequence[Report],
     palette: Palette,
     places: Mapping[float, float] | None = None,
 ) -> None:

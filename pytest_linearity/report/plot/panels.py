@@ -12,9 +12,9 @@ from pytest_linearity.report import text
 from pytest_linearity.report.plot.axes import (
     cosine_axis,
     error_axis,
-    name_unit,
     plain_axis,
     radius_axis,
+    radius_name,
 )
 from pytest_linearity.report.plot.crossing import draw_crossing
 from pytest_linearity.report.plot.palette import BAD, GOOD, Palette
@@ -108,7 +108,7 @@ def draw_metric(axes: Axes, report: Report, name: str, palette: Palette) -> None
 def _over_radii(axes: Axes, report: Report, palette: Palette) -> None:
     radius_axis(axes, [figures.radius for figures in report.radii])
     _mark_linearity_radius(axes, report, palette)
-    name_unit(axes, report)
+    axes.set_xlabel(radius_name(report))
 
 
 def _points(report: Report, name: str) -> list[_Point]:

@@ -12,8 +12,8 @@ from pytest_linearity.report import text
 from pytest_linearity.report.plot.axes import (
     cosine_axis,
     error_axis,
-    name_unit,
     radius_axis,
+    radius_name,
     shorten,
     spaced,
 )
@@ -64,7 +64,7 @@ def _draw_kind(
             along(f"mean {text.always_heading(first, name)}", shorten(kind, 24)), parse_math=False
         )
         radius_axis(axes, radii_of(scopes))
-        name_unit(axes, first, of_each_scope=True)
+        axes.set_xlabel(radius_name(first, of_each_scope=True))
 
 
 def _draw(axes: Axes, scopes: Sequence[Result], metric: str, palette: Palette) -> list[float]:

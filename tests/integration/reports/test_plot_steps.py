@@ -176,6 +176,13 @@ class TestKindsInOnePanel:
         assert axes is not None
         assert "limit" not in lines(axes)
 
+    def test_paths_that_end_alike_are_two_lines(self) -> None:
+        end = "x" * 30 + ".safetensors"
+        named = {f"file:{place}/{end}": ERRORS["gaussian"] for place in "ab"}
+        axes = panel(report(named, optimizer_norm=None), "each kind")
+        assert axes is not None
+        assert {f"along {kind}" for kind in named} <= set(lines(axes))
+
     def test_a_path_in_the_legend_is_no_mathematics(self, tmp_path: Path) -> None:
         named = {"gaussian": ERRORS["gaussian"], "file:$x_1$.safetensors": ERRORS["optimizer"]}
         measured = report(named, optimizer_norm=None)

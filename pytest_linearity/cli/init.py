@@ -6,7 +6,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_linearity.errors import FINE, ConfigError
 from pytest_linearity.files import brief, require_writable, write_whole
+from pytest_linearity.report import text
 from pytest_linearity.verdict import numbers
 
 if TYPE_CHECKING:
@@ -23,9 +24,17 @@ if TYPE_CHECKING:
 _TEMPLATE = "linearity.yaml.jinja"
 _DATA_KEYS = (
     *("prompts", "dataset", "dataset_dir", "subset", "split", "formatting", "columns", "tags"),
-    *("max_samples", "num_samples", "template", "default_system", "cutoff_len"),
+    *("max_samples", "num_samples", "template", "template_from", "template_date"),
+    *("enable_thinking", "chat_template_kwargs", "default_system", "cutoff_len"),
 )
 """Keys of a training config that say what the prompts are."""
+_CHOSEN_KEYS = ("radii", "min_linearity_radius", "baseline", "param_scopes", "model_name_or_path")
+"""Keys that are found out, or are arguments of the command."""
+_WRITTEN_KEYS = (
+    *(*_DATA_KEYS, *_CHOSEN_KEYS, "base_model_name_or_path", "batch_size", "num_directions"),
+    *("relerr_threshold", "cos_threshold"),
+)
+"""Keys that have a place in the config that is written."""
 
 
 def add_parser(commands: Any) -> None:
@@ -82,6 +91,7 @@ def add_parser(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Measure, and write the config."""
+    from pytest_linearity.checkpoint.load import open_checkpoint
     from pytest_linearity.cli.proposal import propose
 
     report = options.output.with_name(f"{options.output.stem}-baseline.json")
@@ -89,6 +99,8 @@ def run(options: argparse.Namespace) -> int:
     for place in places:
         _require_free(place, force=options.force)
     configs = _configs(options)
+    for config in configs:
+        open_checkpoint(config)  # before anything is measured
     proposal = propose(configs, lambda line: print(line, file=sys.stderr))
     if options.baseline:
         from pytest_linearity.report.json import write_json
@@ -110,16 +122,31 @@ def _require_free(place: Path, *, force: bool) -> None:
 def _configs(options: argparse.Namespace) -> list[Config]:
     """One for each checkpoint, with the prompts that are asked for."""
     from pytest_linearity.config.config import config_of_model
+    from pytest_linearity.config.expansion import checkpoints_of
 
-    data = _data(options.data) if options.data is not None else {}
-    base = {} if options.base is None else {"base_model_name_or_path": options.base}
+    keys = _data(options.data) if options.data is not None else {}
+    if options.base is not None:
+        keys["base_model_name_or_path"] = options.base
     configs = []
     for checkpoint in options.checkpoints:
-        config = config_of_model(checkpoint, options.set)
-        configs.append(replace(config, **data, **base, update_gate=False))
-    if len({os.path.abspath(c.checkpoint) for c in configs}) < len(configs):
+        config = config_of_model(checkpoint, options.set, keys=keys)
+        _require_free_choice(config, checkpoint)
+        configs += [replace(each, label=None) for each in checkpoints_of(config)]
+    if len({os.path.realpath(config.checkpoint) for config in configs}) < len(configs):
         raise ConfigError("init: a checkpoint is named twice; each must be another")
-    return configs
+    # The update is told of the first, whose config it is.
+    return [configs[0], *(replace(config, update_gate=False) for config in configs[1:])]
+
+
+def _require_free_choice(config: Config, checkpoint: str) -> None:
+    """Refuse what would take the choice away, or ask for more than one."""
+    left = type(config)(model_name_or_path=checkpoint, radii="auto")
+    for key in _CHOSEN_KEYS:
+        if getattr(config, key) != getattr(left, key):
+            raise ConfigError(f"init: --set {key}: is not to be set: init chooses it")
+    if len(config.directions) > 1:
+        kinds = ", ".join(config.directions)
+        raise ConfigError(f"init: directions: {kinds}: radii are chosen for one kind, give one")
 
 
 def _data(path: Path) -> dict[str, Any]:
@@ -127,9 +154,11 @@ def _data(path: Path) -> dict[str, Any]:
     from pytest_linearity.config.config import load_config
 
     config = load_config(path, ["model_name_or_path=unused"])
-    given = {key: getattr(config, key) for key in _DATA_KEYS}
-    place = config.locate(config.dataset_dir)
-    return {**given, "dataset_dir": given["dataset_dir"] if place is None else str(place)}
+    keys = {key: getattr(config, key) for key in _DATA_KEYS if _differs(config, key)}
+    for key in {"dataset_dir", "template"} & keys.keys():
+        place = config.locate(keys[key])
+        keys[key] = keys[key] if place is None else str(brief(place))
+    return {key: list(v) if isinstance(v, tuple) else v for key, v in keys.items()}
 
 
 def written(
@@ -153,24 +182,25 @@ def written(
     template = environment.from_string(source.read_text(encoding="utf-8"))
     first, report = configs[0], proposal.reports[0]
     probes = {key: getattr(first, key) for key in _DATA_KEYS if _differs(first, key)}
+    others = [key for key in first.to_dict() if key not in _WRITTEN_KEYS and _differs(first, key)]
     return template.render(
         heading=f"Is {first.checkpoint} still locally linear?",
         name=str(output),
         notes=_notes(proposal),
         model=first.checkpoint,
         base=first.base_model_name_or_path,
-        base_note="the fine-tune's own update is a test, too",
         probes_note="The prompts." if probes else "Without data of your own, the built-in prompts.",
         probes=[f"{key}: {_yaml(value)}" for key, value in probes.items()],
         batch_size=proposal.batch_size,
         batch_note="prompts per forward pass, within this machine's memory",
-        directions=first.sampling.most,
+        directions=_yaml(first.num_directions),
         certainty=_certainty(proposal),
+        others=[f"{key}: {_yaml(getattr(first, key))}" for key in others],
         radii=[repr(radius) for radius in proposal.radii],
         radii_note=_radii_note(proposal),
         least=repr(proposal.least),
         least_note=f"The checkpoint reaches {report.linearity_radius}.",
-        limits_note=_limits_note(proposal),
+        limits_note=_limits_note(proposal, first),
         relerr=repr(proposal.relative_error),
         cosine=repr(proposal.cosine_similarity),
         baseline=baseline,
@@ -184,14 +214,23 @@ def _differs(config: Config, key: str) -> bool:
 
 def _yaml(value: Any) -> str:
     """A value as YAML writes it on one line: JSON is YAML."""
-    return json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)
+    return json.dumps(dict(value) if isinstance(value, Mapping) else value, ensure_ascii=False)
 
 
 def _notes(proposal: Proposal) -> list[str]:
-    count = len(proposal.reports)
-    if count == 1:
-        return ["Radii come from one checkpoint, limits are the usual ones."]
-    return [f"Radii and limits come from {count} checkpoints that are taken for healthy."]
+    count, update = len(proposal.reports), proposal.reports[0].update
+    notes = [
+        "Radii come from one checkpoint."
+        if count == 1
+        else f"Radii and limits come from {count} checkpoints that are taken for healthy."
+    ]
+    if update is not None:
+        by = f", which {update.named_by} names" if update.named_by else ""
+        notes += [
+            f"The update from {update.base}{by} is a test of its own; at present:",
+            f"{text.update(update)}.",
+        ]
+    return notes
 
 
 def _certainty(proposal: Proposal) -> str:
@@ -199,13 +238,16 @@ def _certainty(proposal: Proposal) -> str:
     figures = proposal.reports[0].at(proposal.least)
     interval, mean = figures.interval_relative_error, figures.mean_relative_error
     if interval is None or not mean:
-        return "what one run says"
+        return "How sure the mean is, one alone cannot say."
     half = (interval[1] - interval[0]) / 2 / mean
-    return f"± {100 * half:.2g}% (95% interval at r = {numbers.tick(proposal.least)})"
+    return (
+        f"With so many the mean relative error at r = {numbers.tick(proposal.least)} is known to "
+        f"± {float(f'{100 * half:.2g}'):g}% (95% interval)."
+    )
 
 
 def _radii_note(proposal: Proposal) -> str:
-    facts = proposal.reports[0].scope.get("automatic_radii", {}).get("gaussian", {})
+    (facts,) = proposal.reports[0].scope["automatic_radii"].values()
     low, high = facts.get("crossing_low"), facts.get("crossing_high")
     if low is None or high is None:
         return "No crossing of the limits was found; these are around the last radius tried."
@@ -215,10 +257,12 @@ def _radii_note(proposal: Proposal) -> str:
     )
 
 
-def _limits_note(proposal: Proposal) -> str:
+def _limits_note(proposal: Proposal, config: Config) -> str:
     bound = proposal.bound
     if bound is None:
-        return "The usual limits; more healthy checkpoints would give limits of their own."
+        asked = _differs(config, "relerr_threshold") or _differs(config, "cos_threshold")
+        which = "The limits that were asked for" if asked else "The usual limits"
+        return f"{which}; more healthy checkpoints would give limits of their own."
     kept = "" if proposal.relative_error >= bound.limit else ", beyond the usual limit, which stays"
     return (
         f"A tolerance bound over {bound.count} checkpoints, mean + {bound.factor:.3g} standard "

@@ -19,7 +19,7 @@ from pytest_linearity.verdict.tolerance import ToleranceBound, upper_bound
 
 _SHARE_OF_MEMORY = 0.6
 """What part of the machine's memory a run may take at its peak."""
-_BATCH_SIZES = (8, 4, 2, 1)
+_BATCH_SIZES = (64, 32, 16, 8, 4, 2, 1)
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,11 @@ def _least(configs: Sequence[Config], radii: Sequence[float], reports: Sequence[
             for config, report in zip(configs, reports, strict=True)
             if not report.at(radii[0]).complies
         )
+        if len(reports) == 1:
+            raise MeasurementError(
+                f"{broken}: its first direction crosses the limits above r = {radii[0]}, and all "
+                "together do not comply there: its directions are too unlike for a gate"
+            )
         raise MeasurementError(
             f"{broken}: does not comply at r = {radii[0]}, below the crossing of the first "
             "checkpoint: these are not alike, and no gate is right for all of them"
@@ -114,13 +119,13 @@ def _up(value: float) -> float:
 
 
 def _batch_size(config: Config) -> int:
-    """The largest usual size whose plan stays within the machine's memory."""
+    """The config's, or the largest below it whose plan stays within the machine's memory."""
     from pytest_linearity.plan import plan_of
 
     memory = _physical_memory()
     if memory is None:
         return config.batch_size
-    for size in _BATCH_SIZES:
+    for size in (config.batch_size, *(s for s in _BATCH_SIZES if s < config.batch_size)):
         plan = plan_of(replace(config, batch_size=size), timed=False)
         if max(case.peak_memory for case in plan.cases) <= _SHARE_OF_MEMORY * memory:
             return size

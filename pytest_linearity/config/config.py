@@ -544,6 +544,7 @@ def config_of_model(
     name: str,
     overrides: Sequence[str] = (),
     *,
+    keys: Mapping[str, Any] | None = None,
     metric_source: MetricSource = installed_metrics,
 ) -> Config:
     """The config of a model without a YAML file: its built-in prompts, and radii that are chosen.
@@ -551,6 +552,7 @@ def config_of_model(
     Args:
         name: A checkpoint's directory, or the id of a model on the hub.
         overrides: ``key=value`` texts, as `load_config` takes them.
+        keys: What holds unless it is overridden, as a YAML has it.
         metric_source: Where metrics come from that are not built in.
 
     Raises:
@@ -562,11 +564,11 @@ def config_of_model(
     """
     from pytest_linearity.config.file import keys_of
 
-    root = {"model_name_or_path": name, "radii": values.AUTO}
-    keys = keys_of(Path(name), root, {}, overrides, known=KEYS)
-    for message in keys.warnings:
+    root = {"model_name_or_path": name, "radii": values.AUTO, **(keys or {})}
+    raw = keys_of(Path(name), root, {}, overrides, known=KEYS)
+    for message in raw.warnings:
         warnings.warn(f"{name}: {message}", ConfigWarning, stacklevel=2)
-    return Config(**keys.values, metric_source=metric_source)
+    return Config(**raw.values, metric_source=metric_source)
 
 
 def _uses_base(config: Config) -> bool:

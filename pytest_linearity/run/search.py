@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pytest_linearity.numerics.measurement.crossing import STEP, Crossing, find_crossing
+from pytest_linearity.numerics.measurement.crossing import Crossing, find_crossing
 from pytest_linearity.numerics.measurement.grid import grid_around
 from pytest_linearity.numerics.measurement.limits import Limits
 from pytest_linearity.numerics.measurement.schedule import Progress
@@ -18,6 +18,9 @@ from pytest_linearity.numerics.measurement.setup import Setup
 
 FIRST_STEP = 1e-3
 """Where a search begins that knows no better, over the norm of the parameters in scope."""
+WIDTH = 1.5
+"""Ratio of the two ends between which radii are laid around a crossing: half a step of the grid, so
+that two of them are below it and two above."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ def choose_radii(
         limits,
         start,
         directions=(directions.kinds.index(kind),),
-        width=STEP,
+        width=WIDTH,
         progress=progress,
     )
     middle = crossing.radius

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pytest_linearity.plan.workload import BatchSize, Workload
 
 
-_STEPS = 3
+_STEPS = 5
 """Radii that a search looks at beside its first, usually, to choose radii."""
 _STEPS_OF_UPDATE = 7
 """The same to know the crossing along the update to 5%."""

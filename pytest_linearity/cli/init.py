@@ -114,9 +114,9 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _require_free(place: Path, *, force: bool) -> None:
+    require_writable(place, what="config", set_by="--output")
     if place.exists() and not force:
         raise ConfigError(f"{brief(place)}: is there already; overwrite it with --force")
-    require_writable(place, what="config", set_by="--output")
 
 
 def _configs(options: argparse.Namespace) -> list[Config]:

@@ -157,6 +157,11 @@ class TestRefusals:
         line = refused(call, str(tiny_checkpoint), "-o", "gate.yaml", "--baseline", *ONE)
         assert line.startswith("error: gate-baseline.json: is there already")
 
+    def test_a_directory(self, call: Call, tiny_checkpoint: Path, here: Path) -> None:
+        (here / "gates").mkdir()
+        line = refused(call, str(tiny_checkpoint), "-o", "gates", *ONE)
+        assert line == "error: gates: this is a directory; the config needs the name of a file"
+
     def test_what_is_no_checkpoint(self, call: Call, here: Path) -> None:
         (here / "empty").mkdir()
         (here / "file").write_text("no weights")

@@ -64,6 +64,24 @@ def snapshot(
     return directory
 
 
+def is_cached(name: str, *, revision: str, cache_dir: str | None) -> bool:
+    """Whether a model's config and weights are in the cache, in which case nothing is fetched.
+
+    Args:
+        name: Id of a model on the hub.
+        revision: Branch, tag or commit.
+        cache_dir: Where copies are kept; the hub's own place when ``None``.
+    """
+    from huggingface_hub import try_to_load_from_cache
+
+    def there(file: str) -> bool:
+        found = try_to_load_from_cache(name, file, cache_dir=cache_dir, revision=revision)
+        return isinstance(found, str)
+
+    weights = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
+    return there("config.json") and any(map(there, weights))
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
     """Keep the reports, warnings and progress bars of transformers from the terminal."""

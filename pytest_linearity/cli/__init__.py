@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from typing import NoReturn, TextIO
 
 from pytest_linearity import __version__
-from pytest_linearity.cli import analyze, compare, metrics, plan, plot, show
+from pytest_linearity.cli import analyze, check, compare, init, metrics, plan, plot, show
 from pytest_linearity.errors import INTERRUPTED, UNUSABLE, LinearityError
 
-COMMANDS = (analyze, plan, compare, show, plot, metrics)
+COMMANDS = (init, check, analyze, plan, compare, show, plot, metrics)
 """In the order in which `--help` lists them; each adds its parser, which names what it runs."""
 
 

@@ -16,6 +16,7 @@ from pytest_linearity.config.sampling import SamplingPlan
 from pytest_linearity.config.values import Parser, parse_count, parse_directions, parse_scopes
 from pytest_linearity.errors import ConfigError, shown
 from pytest_linearity.numerics.directions.kinds import RANDOM, unreversed
+from pytest_linearity.numerics.measurement.radius_unit import LEARNING_RATE, UNITS, UPDATE
 from pytest_linearity.numerics.metrics.metric import Metric
 from pytest_linearity.numerics.metrics.registry import (
     LIMIT_KEYS,
@@ -146,20 +147,29 @@ class Config:
     """How often the interval of a mean holds that over all directions, at all looks together."""
     directions: tuple[str, ...] = _key(("gaussian",), parse_directions)
     """Kinds of directions: ``gaussian``, ``rademacher``, ``layerwise``, ``filterwise``, ``update``,
-    ``gradient``, ``file:path.safetensors``; a minus before one of the last three reverses it."""
+    ``gradient``, ``optimizer``, ``file:path.safetensors``; a minus before one of the last four
+    reverses it."""
     base_model_name_or_path: str | None = _key(None, values.path)
-    """The model that the checkpoint was made of, for the direction ``update``."""
+    """The model that the checkpoint was made of, for the update and all that is told of it."""
     base_model_revision: str = _key("main", values.text)
     """Branch, tag or commit of a base on the hub."""
+    update_gate: bool = _key(True, values.boolean)
+    """Whether the update from a base that is known is a test of its own: at its own length and
+    along its own direction, ε and c must be within the limits."""
+    optimizer_state: str | None = _key(None, values.path)
+    """Where the optimizer's state is, for the direction ``optimizer``: an ``optimizer.pt``, or a
+    directory of safetensors files; ``None`` for the checkpoint's own."""
     perturbation_std: float = _key(1e-3, values.positive)
     """σ of the Gaussian draw before normalisation; it cancels in the unit norm."""
-    radii: tuple[float, ...] | Mapping[str, tuple[float, ...]] = _key(
-        (0.1, 0.3, 1.0), values.by_kind(values.radii)
+    radii: tuple[float, ...] | str | Mapping[str, tuple[float, ...] | str] = _key(
+        (0.1, 0.3, 1.0), values.by_kind(values.radii_or_auto)
     )
-    """The radii to test, in ascending order; or those of each kind of directions."""
-    radius_unit: str = _key("absolute", values.one_of("absolute", "relative"))
-    """What radii are measured in: ``absolute``, or ``relative`` to the Euclidean norm of the
-    parameters in scope."""
+    """The radii to test, in ascending order, or those of each kind of directions; ``auto`` for two
+    below and two above the crossing of the limits, which is looked for first."""
+    radius_unit: str = _key("absolute", values.one_of(*UNITS))
+    """What radii are measured in: ``absolute``, as the Euclidean norm of the step; ``relative`` to
+    that of the parameters in scope; ``update``, in lengths of the update from the base;
+    ``learning_rate``, as the rate at which the optimizer's next step has that length."""
     param_scope: str = _key("full", _scope)
     """Which parameters directions live on: ``full``, ``last_blocks:2``, ``attention+norms``, …"""
     param_scopes: tuple[str, ...] | None = _key(None, parse_scopes)
@@ -211,6 +221,8 @@ class Config:
     """The YAML file; ``None`` for a config made in Python."""
     started_in: Path = field(default_factory=Path.cwd)
     """The directory that relative paths are looked up in first."""
+    base_named_by: str | None = None
+    """The file beside the checkpoint that names its base; ``None`` where the YAML does."""
     label: str | None = None
     """What tells this checkpoint from the others of the same config; ``None`` for the only one."""
     scope_label: str | None = None
@@ -233,11 +245,7 @@ class Config:
                 "param_scopes", "is given together with param_scope: only one can be used"
             )
         self._check_metrics()
-        if self.follows_update and self.base_model_name_or_path is None:
-            raise self.error(
-                "base_model_name_or_path",
-                "is missing: the direction update needs the model that the checkpoint was made of",
-            )
+        self._check_unit()
         if (
             self.verdict == "confident"
             and self.sampling.most < 2
@@ -250,6 +258,21 @@ class Config:
             )
         self._check_kinds()
         self._check_least()
+
+    def _check_unit(self) -> None:
+        """What directions and radii are measured against is there."""
+        if self.base_model_name_or_path is None:
+            asks = "the direction update" if self.follows_update else f"radius_unit {UPDATE}"
+            if self.follows_update or self.radius_unit == UPDATE:
+                raise self.error(
+                    "base_model_name_or_path",
+                    f"is missing: {asks} needs the model that the checkpoint was made of",
+                )
+        if self.radius_unit == LEARNING_RATE and not self.follows_optimizer:
+            raise self.error(
+                "radius_unit",
+                f"{LEARNING_RATE} needs the optimizer's step: add optimizer to directions",
+            )
 
     def _check_kinds(self) -> None:
         """What is given by kind names every kind there is, and no other."""
@@ -269,8 +292,8 @@ class Config:
                 )
 
     def _check_least(self) -> None:
-        for kind in self.directions:
-            least, largest = self.least_radius(kind), self.radii_by_kind[kind][-1]
+        for kind, radii in self.radii_by_kind.items():
+            least, largest = self.least_radius(kind), max(radii, default=math.inf)
             if least is not None and least > largest:
                 of = f" of {kind}" if isinstance(self.radii, Mapping) else ""
                 raise self.error(
@@ -321,6 +344,16 @@ class Config:
         return "update" in map(unreversed, self.directions)
 
     @property
+    def gates_update(self) -> bool:
+        """Whether the update from the base is a test of its own."""
+        return self.update_gate and self.base_model_name_or_path is not None
+
+    @property
+    def follows_optimizer(self) -> bool:
+        """Whether a direction is the optimizer's next step."""
+        return "optimizer" in map(unreversed, self.directions)
+
+    @property
     def metric_limits(self) -> dict[str, float]:
         """The limits of those that have one for all kinds, by name: their own or that set here."""
         own = {metric.name: metric.limit for metric in self.chosen_metrics}
@@ -335,8 +368,31 @@ class Config:
 
     @property
     def radii_by_kind(self) -> dict[str, tuple[float, ...]]:
-        """The radii of each kind of directions."""
-        return {kind: _of(self.radii, kind) for kind in self.directions}
+        """The radii of each kind of directions; none where they are chosen by measuring."""
+        return {
+            kind: () if kind in self.automatic else _of(self.radii, kind)
+            for kind in self.directions
+        }
+
+    @property
+    def automatic(self) -> tuple[str, ...]:
+        """The kinds of directions whose radii are chosen by measuring."""
+        return tuple(kind for kind in self.directions if _of(self.radii, kind) == values.AUTO)
+
+    def with_radii(self, chosen: Mapping[str, tuple[float, ...]]) -> Config:
+        """This config with the radii that measuring has chosen for some kinds of directions.
+
+        Some of these are beyond the crossing of the limits on purpose. So where no
+        `min_linearity_radius` says how far a kind must comply, its smallest radius must.
+        """
+        least = {
+            kind: min(chosen[kind])
+            if kind in chosen and self.least_radius(kind) is None
+            else self.least_radius(kind)
+            for kind in self.directions
+        }
+        radii = {**self.radii_by_kind, **chosen}
+        return replace(self, radii=_joint(radii), min_linearity_radius=_joint(least))
 
     def least_radius(self, kind: str) -> float | None:
         """The smallest linearity radius that passes, of one kind of directions."""
@@ -425,6 +481,12 @@ def _of(value: Any, kind: str) -> Any:
     return value[kind] if isinstance(value, Mapping) else value
 
 
+def _joint(by_kind: Mapping[str, Any]) -> Any:
+    """One value where all kinds of directions have the same."""
+    first = next(iter(by_kind.values()))
+    return first if all(value == first for value in by_kind.values()) else by_kind
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, tuple):
         return list(value)
@@ -467,10 +529,47 @@ def load_config(
             f"{source}: model_name_or_path is missing: give the checkpoint's directory or hub id"
         )
     config = Config(**keys.values, source=source, metric_source=metric_source)
-    if config.base_model_name_or_path is not None and not config.follows_update:
-        warnings.warn(
-            f"{source}: base_model_name_or_path has no effect without `directions: update`",
-            ConfigWarning,
-            stacklevel=2,
-        )
+    for key, effective, needs in (
+        ("base_model_name_or_path", _uses_base(config), "update_gate, or `directions: update`"),
+        ("optimizer_state", config.follows_optimizer, "`directions: optimizer`"),
+    ):
+        if getattr(config, key) is not None and not effective:
+            warnings.warn(
+                f"{source}: {key} has no effect without {needs}", ConfigWarning, stacklevel=2
+            )
     return config
+
+
+def config_of_model(
+    name: str,
+    overrides: Sequence[str] = (),
+    *,
+    keys: Mapping[str, Any] | None = None,
+    metric_source: MetricSource = installed_metrics,
+) -> Config:
+    """The config of a model without a YAML file: its built-in prompts, and radii that are chosen.
+
+    Args:
+        name: A checkpoint's directory, or the id of a model on the hub.
+        overrides: ``key=value`` texts, as `load_config` takes them.
+        keys: What holds unless it is overridden, as a YAML has it.
+        metric_source: Where metrics come from that are not built in.
+
+    Raises:
+        ConfigError: If an override cannot be used.
+
+    Example:
+        >>> config_of_model("saves/run", ["num_directions=2"]).radii
+        'auto'
+    """
+    from pytest_linearity.config.file import keys_of
+
+    root = {"model_name_or_path": name, "radii": values.AUTO, **(keys or {})}
+    raw = keys_of(Path(name), root, {}, overrides, known=KEYS)
+    for message in raw.warnings:
+        warnings.warn(f"{name}: {message}", ConfigWarning, stacklevel=2)
+    return Config(**raw.values, metric_source=metric_source)
+
+
+def _uses_base(config: Config) -> bool:
+    return config.update_gate or config.follows_update or config.radius_unit == UPDATE

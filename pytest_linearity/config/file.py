@@ -106,7 +106,29 @@ def read_keys(path: Path, overrides: Sequence[str], *, known: Collection[str]) -
         ConfigError: If the file or an override cannot be read, or a key is given that cannot be
             honoured (an adapter, quantised weights).
     """
-    root, section = _levels(path)
+    return keys_of(path, *_levels(path), overrides, known=known)
+
+
+def keys_of(
+    path: Path,
+    root: dict[str, Any],
+    section: dict[str, Any],
+    overrides: Sequence[str],
+    *,
+    known: Collection[str],
+) -> RawKeys:
+    """Our keys of a root and a section that are there already.
+
+    Args:
+        path: What messages call their place.
+        root: The keys at the root.
+        section: Those of our section.
+        overrides: ``key=value`` texts.
+        known: Our keys.
+
+    Raises:
+        ConfigError: As `read_keys`.
+    """
     concerned = {*known, *_REFUSED, *_WITHOUT_EFFECT}
     assigned = _assignments(overrides, {*concerned, *root, *section})
     tree = _tree(path, root, section, assigned, concerned)

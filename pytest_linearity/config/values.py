@@ -265,6 +265,15 @@ def radii(value: Any) -> tuple[float, ...]:
     return tuple(numbers)
 
 
+AUTO = "auto"
+"""In place of radii: chosen by measuring where the limits are crossed."""
+
+
+def radii_or_auto(value: Any) -> tuple[float, ...] | str:
+    """Radii, or the word ``auto``."""
+    return AUTO if value == AUTO else radii(value)
+
+
 def by_kind(parse: Parser) -> Parser:
     """A value, or a mapping from kinds of directions to such values."""
 

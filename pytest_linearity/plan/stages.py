@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from pytest_linearity.numerics.directions.kinds import RANDOM
+from pytest_linearity.numerics.measurement.grid import grid_around
 from pytest_linearity.numerics.measurement.refinement import WIDTH
 from pytest_linearity.numerics.measurement.schedule import (
     MEMORY_BUDGET,
@@ -28,6 +29,12 @@ if TYPE_CHECKING:
 
     from pytest_linearity.config.config import Config
     from pytest_linearity.plan.workload import BatchSize, Workload
+
+
+_STEPS = 5
+"""Radii that a search looks at beside its first, usually, to choose radii."""
+_STEPS_OF_UPDATE = 7
+"""The same to know the crossing along the update to 5%."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +110,8 @@ def stages_of(
         scopes: How many scopes are measured at once.
         ranks: How many processes share the directions.
     """
-    stages = []
+    stages = _searches(config, dtype, scopes)
+    config = _settled(config)
     before = 0
     for count in config.sampling.counts_up_to(random):
         for radii, kinds in _kinds_by_radii(config).items():
@@ -117,6 +125,22 @@ def stages_of(
             stages += [stage_of(wanted, scopes) for wanted in passes]
         before = count
     return stages
+
+
+def _settled(config: Config) -> Config:
+    """A config with some radii where they are chosen by measuring."""
+    return config.with_radii(dict.fromkeys(config.automatic, grid_around(1.0)))
+
+
+def _searches(config: Config, dtype: torch.dtype, scopes: int) -> list[Stage]:
+    """What is measured along one direction to find a crossing: for radii, and along the update."""
+    steps = [_STEPS] * len(config.automatic) + [_STEPS_OF_UPDATE] * config.gates_update
+    coarse = (1.0,) if dtype == torch.float32 else ()
+    begin = [
+        stage_of(wanted, scopes) for wanted in passes_of([0], (1.0,), coarse, second_order=True)
+    ]
+    step = Stage(dtype, 1, scopes, 1, derivatives=False)
+    return [stage for count in steps for stage in (*begin, *[step] * count)]
 
 
 def _kinds_by_radii(config: Config) -> dict[tuple[float, ...], list[str]]:
@@ -141,7 +165,7 @@ def stage_of(wanted: Wanted, scopes: int) -> Stage:
 
 def refinements(config: Config) -> int:
     """How many radii `refine` measures at most, each along the directions of one kind."""
-    return sum(map(_bisections, config.radii_by_kind.values())) if config.refine else 0
+    return sum(map(_bisections, _settled(config).radii_by_kind.values())) if config.refine else 0
 
 
 def _bisections(radii: Sequence[float]) -> int:

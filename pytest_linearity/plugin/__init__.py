@@ -53,7 +53,8 @@ def pytest_configure(config: pytest.Config) -> None:
         "linearity(relerr_threshold=..., cos_threshold=..., radii=[...]): limits and radii of a "
         "test that uses the linearity fixtures, instead of those of the config",
     )
-    if config.getoption("--linearity-config") or config.getini("linearity_config"):
+    gates = config.getoption("--linearity-config") or config.getoption("--linearity-model")
+    if gates or config.getini("linearity_config"):
         from pytest_linearity.plugin.hooks import LinearityHooks
         from pytest_linearity.plugin.junit import JUnitProperties
 
@@ -62,7 +63,7 @@ def pytest_configure(config: pytest.Config) -> None:
             from pytest_linearity.plugin.ranks import RankSession
 
             config.pluginmanager.register(RankSession(config, place), "linearity_ranks")
-        if config.getoption("--linearity-baseline") and not config.getoption("--linearity-config"):
+        if config.getoption("--linearity-baseline") and not gates:
             raise pytest.UsageError(
                 "--linearity-baseline: there is no gate to compare; give --linearity-config"
             )

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_linearity.plugin.items import GateFailure, GateTest
+from pytest_linearity.plugin.items import GateFailure, GateTest, RadiusTest
 from pytest_linearity.plugin.session import SESSION
 
 if TYPE_CHECKING:
@@ -30,28 +29,21 @@ class BaselineTest(GateTest):
         return regression
 
 
-class BaselineRadiusTest(BaselineTest):
+class BaselineRadiusTest(BaselineTest, RadiusTest):
     """The mean relative error at one radius has not grown."""
-
-    def __init__(self, *, radius: float, **kwargs: Any) -> None:
-        """A test of `radius`."""
-        super().__init__(**kwargs)
-        self.radius = radius
-
-    @property
-    def parameters(self) -> Mapping[str, object]:
-        """The radius; in `baseline[linearity_radius]` there is none."""
-        return {"radius": self.radius}
 
     def runtest(self) -> None:
         """Fail where it has regressed; skip where no pair is defined in both reports."""
-        found = self.regression().at(self.radius)
-        self.record(_properties(found))
-        if found.reason is not None:
-            raise GateFailure(found.reason)
-        if found.status == "not compared":
+        regression = self.regression()
+        entries = [regression.at(radius) for radius in self.radii()]
+        self.record([figure for entry in entries for figure in _properties(entry)])
+        reasons = [entry.reason for entry in entries if entry.reason is not None]
+        if reasons:
+            raise GateFailure("; ".join(reasons))
+        unknown = [str(entry.radius) for entry in entries if entry.status == "not compared"]
+        if len(unknown) == len(entries):
             pytest.skip(
-                f"nothing to compare at r={self.radius}: "
+                f"nothing to compare at r={', '.join(unknown)}: "
                 "no (direction, prompt) pair is defined in the baseline"
             )
 

@@ -14,7 +14,7 @@ from pytest_linearity.plugin.baseline_items import (
     BaselineRadiusTest,
     BaselineTest,
 )
-from pytest_linearity.plugin.items import LinearityRadiusTest, RadiusTest
+from pytest_linearity.plugin.items import LinearityRadiusTest, RadiusTest, UpdateTest, radii_of
 from pytest_linearity.run.run import Run
 
 
@@ -78,12 +78,14 @@ def _members(parent: GateFile | GateGroup, level: int) -> Iterator[pytest.Item |
 
 def _tests(parent: GateFile | GateGroup) -> Iterator[pytest.Item]:
     """One test per radius, one for the linearity radius, and those against the baseline."""
-    for radius in parent.run.config.tested_radii:
+    for radius in radii_of(parent.run.config):
         name = f"radius[{radius}]"
         # Spelled out, as pytest 9 tells a parameter from a name only in an id that it parses.
         nodeid = f"{parent.nodeid}::{name}"
         yield RadiusTest.from_parent(parent, name=name, nodeid=nodeid, radius=radius)
     yield LinearityRadiusTest.from_parent(parent, name="linearity_radius")
+    if parent.run.config.gates_update:
+        yield UpdateTest.from_parent(parent, name="update")
     yield from baseline_tests(parent)
 
 
@@ -91,7 +93,7 @@ def baseline_tests(parent: GateFile | GateGroup) -> Iterator[pytest.Item]:
     """One test per radius, then one for the linearity radius; none without a baseline."""
     if parent.run.baseline is None:
         return
-    for radius in parent.run.config.tested_radii:
+    for radius in radii_of(parent.run.config):
         yield _named(BaselineRadiusTest, parent, f"r={radius}", radius=radius)
     yield _named(BaselineLinearityRadiusTest, parent, "linearity_radius")
 

@@ -14,7 +14,7 @@ from pytest_linearity.errors import LinearityError
 from pytest_linearity.files import brief
 from pytest_linearity.numerics.ranks import current, on_all_ranks
 from pytest_linearity.plugin.collection import GateFile
-from pytest_linearity.plugin.items import GateTest
+from pytest_linearity.plugin.items import GateTest, radii_of
 from pytest_linearity.plugin.marks import warn_of_no_effect
 from pytest_linearity.plugin.model_release import ModelRelease
 from pytest_linearity.plugin.parametrize import parametrize, require_radii
@@ -188,4 +188,4 @@ def _gate_line(runs: Sequence[Run]) -> str:
     scopes = {run.scope for run in runs} - {None}
     several = f", {len(checkpoints)} checkpoints" if checkpoints else ""
     several += f", {len(scopes)} scopes" if scopes else ""
-    return f"{first.config_name}{several}, r = {', '.join(map(str, first.config.tested_radii))}"
+    return f"{first.config_name}{several}, r = {', '.join(map(str, radii_of(first.config)))}"

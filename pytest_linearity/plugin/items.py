@@ -6,18 +6,27 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import pytest
 
 from pytest_linearity.errors import FailedBefore
+from pytest_linearity.numerics.measurement.grid import COUNT
 from pytest_linearity.plugin.session import SESSION
 from pytest_linearity.report import text
-from pytest_linearity.report.junit import Properties, radius_properties, verdict_properties
+from pytest_linearity.report.junit import (
+    Properties,
+    radius_properties,
+    update_properties,
+    verdict_properties,
+)
 from pytest_linearity.run import run as run_module
 from pytest_linearity.run.run import Run
 from pytest_linearity.verdict.document import Report
 from pytest_linearity.verdict.kinds import by_kind, must_comply
+
+if TYPE_CHECKING:
+    from pytest_linearity.config.config import Config
 
 
 class HasRun(Protocol):
@@ -103,32 +112,85 @@ class GateTest(pytest.Item):
         return self.path, None, f"{self.run.name} {self.name}"
 
 
+@dataclass(frozen=True)
+class ChosenRadius:
+    """One of the radii of `radii: auto`, which is known once they have been chosen."""
+
+    place: int
+    """Which of its kind of directions, in ascending order, from 1."""
+
+    def __str__(self) -> str:
+        """The radius in the id of a test, which does not change with what is chosen."""
+        return f"auto-{self.place}"
+
+    def among(self, config: Config) -> list[float]:
+        """What was chosen: a radius, or one of each kind of directions.
+
+        Args:
+            config: With the chosen radii.
+        """
+        kinds = config.radii_by_kind.values()
+        return sorted({radii[self.place - 1] for radii in kinds if self.place <= len(radii)})
+
+
+def radii_of(config: Config) -> tuple[float | ChosenRadius, ...]:
+    """The radii that a config's tests are about."""
+    if not config.automatic:
+        return config.tested_radii
+    most = max(COUNT, *map(len, config.radii_by_kind.values()))
+    return tuple(map(ChosenRadius, range(1, most + 1)))
+
+
 class RadiusTest(GateTest):
     """One radius complies with both limits."""
 
-    def __init__(self, *, radius: float, **kwargs: Any) -> None:
+    def __init__(self, *, radius: float | ChosenRadius, **kwargs: Any) -> None:
         """A test of `radius`."""
         super().__init__(**kwargs)
-        self.radius = radius
-
-    def runtest(self) -> None:
-        """Fail, or skip above `min_linearity_radius`, where the radius does not comply."""
-        report = self.report()
-        figures = report.at(self.radius)
-        self.record(radius_properties(figures))
-        if figures.complies:
-            return
-        reached = text.linearity_radius(report)
-        found = f"{figures.reason} at r={self.radius} (linearity radius {reached})"
-        if not must_comply(figures, report.config):
-            least = text.least_radius(report)
-            pytest.skip(f"{found}; only radii up to min_linearity_radius {least} must comply")
-        raise GateFailure(found)
+        self._radius = radius
 
     @property
     def parameters(self) -> Mapping[str, object]:
-        """The radius."""
-        return {"radius": self.radius}
+        """The radius, which tells it from other tests of radii."""
+        chosen = isinstance(self._radius, ChosenRadius)
+        return {"radius": str(self._radius) if chosen else self._radius}
+
+    def radii(self) -> list[float]:
+        """The radius; of radii that were chosen for several kinds of directions, that of each."""
+        if isinstance(self._radius, float):
+            return [self._radius]
+        with self.session.config.stash[SESSION].ending.stopping_at_unusable_input(self.run):
+            return self._radius.among(self.run.findings.settled(self.run.config))
+
+    def runtest(self) -> None:
+        """Fail, or skip above `min_linearity_radius`, where a radius does not comply."""
+        report = self.report()
+        everywhere = [report.at(radius) for radius in self.radii()]
+        self.record([entry for figures in everywhere for entry in radius_properties(figures)])
+        broken = [figures for figures in everywhere if not figures.complies]
+        if not broken:
+            return
+        reached = text.linearity_radius(report)
+        said = "; ".join(f"{figures.reason} at r={figures.radius}" for figures in broken)
+        said = f"{said} (linearity radius {reached})"
+        if not any(must_comply(figures, report.config) for figures in broken):
+            least = text.least_radius(report)
+            pytest.skip(f"{said}; only radii up to min_linearity_radius {least} must comply")
+        raise GateFailure(said)
+
+
+class UpdateTest(GateTest):
+    """The fine-tune is in its linear regime: ε and c along its own update, at its own length."""
+
+    def runtest(self) -> None:
+        """Fail where they are not within the limits; skip where a base does not fit."""
+        update = self.report().update
+        assert update is not None
+        self.record(update_properties(update))
+        if update.complies is None:
+            pytest.skip(f"the update from {update.base} is not measured: {update.reason}")
+        if not update.complies:
+            raise GateFailure(f"{update.reason} along the update: {text.update(update)}")
 
 
 class LinearityRadiusTest(GateTest):

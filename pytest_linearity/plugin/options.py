@@ -31,6 +31,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "tests there; repeatable",
     )
     group.addoption(
+        "--linearity-model",
+        action="append",
+        default=[],
+        metavar="MODEL",
+        help="run a gate of this checkpoint (a directory, or an id on the hub) without a config: "
+        "on the built-in prompts, at radii around the crossing of the limits; repeatable",
+    )
+    group.addoption(
         "--linearity-report",
         type=Path,
         metavar="PATH",

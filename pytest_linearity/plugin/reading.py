@@ -31,8 +31,12 @@ class ConfigReader:
         """The reader of a session, and the part that its process has where there are several."""
         self._config = config
         self._role = role
-        self.gates = [Path(path) for path in config.getoption("--linearity-config")]
-        """The files whose gates are asked for."""
+        self._models: dict[Path, str] = {
+            Path(name): name for name in config.getoption("--linearity-model")
+        }
+        files = map(Path, config.getoption("--linearity-config"))
+        self.gates = [*files, *self._models]
+        """The files whose gates are asked for, and the models."""
         base = config.inipath.parent if config.inipath else config.invocation_params.dir
         self.fallback = [brief(base / path) for path in config.getini("linearity_config")]
         """The files that configure fixtures where no gate is asked for."""
@@ -49,12 +53,16 @@ class ConfigReader:
         return [(path, config) for path in once for config in runs_of(self._load(path))]
 
     def _load(self, path: Path) -> Config:
-        from pytest_linearity.config.config import ConfigWarning, load_config
+        from pytest_linearity.config.config import ConfigWarning, config_of_model, load_config
 
         overrides: list[str] = self._config.getoption("--linearity-set")
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", ConfigWarning)
-            config = load_config(path, overrides, metric_source=lambda: self._metrics)
+            if path in self._models:
+                name = self._models[path]
+                config = config_of_model(name, overrides, metric_source=lambda: self._metrics)
+            else:
+                config = load_config(path, overrides, metric_source=lambda: self._metrics)
         for entry in caught if self._role.warns(gates=bool(self.gates)) else ():
             try:
                 self._config.issue_config_time_warning(ConfigWarning(entry.message), stacklevel=2)

@@ -1,10 +1,11 @@
-"""What intervals, second order, layer profile and refined radius say, in a sentence each."""
+"""What intervals, scale, second order, layer profile and refined radius say, a sentence each."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from pytest_linearity.report.scale import distance_line, learning_rate_line
 from pytest_linearity.verdict import numbers
 
 if TYPE_CHECKING:
@@ -18,8 +19,9 @@ orders, which count by so much where ε is as large as the usual limits."""
 
 
 def explanation(report: Report) -> list[str]:
-    """A sentence on the intervals, if there are any, and on each of what was asked for."""
-    lines = list(filter(None, [sampling_line(report)]))
+    """A sentence on the intervals and the scale, and on each of what was asked for."""
+    said = sampling_line(report), distance_line(report), learning_rate_line(report)
+    lines = list(filter(None, said))
     if report.config.get("refine"):
         lines.append(_refined(report))
     if report.second_order is not None:

@@ -8,11 +8,15 @@ from typing import Any
 
 from pytest_linearity.verdict.document import RadiusFigures, Report, SampleFigures
 from pytest_linearity.verdict.kinds import by_kind
+from pytest_linearity.verdict.update_figures import UpdateFigures
 
 Properties = list[tuple[str, object]]
 """Name and value of each property; pytest writes them into the test case."""
 
-_APART = ("metrics", "by_kind", "radius_absolute", "radius_relative")
+_APART = (
+    *("metrics", "by_kind", "radius_absolute", "radius_relative", "radius_in_updates"),
+    *("learning_rate", "adamw_learning_rates"),
+)
 """What is no property, or is one under another name."""
 
 
@@ -63,6 +67,17 @@ def verdict_properties(report: Report) -> Properties:
         ("passed", json.dumps(report.passed)),
         *_properties(further.items()),
     ]
+
+
+def update_properties(update: UpdateFigures) -> Properties:
+    """The figures of the update; what was not measured is left out."""
+    return _properties(
+        (f"update_{name}", getattr(update, name))
+        for name in (
+            *("norm", "mean_relative_error", "mean_cosine_similarity", "noise_floor"),
+            *("complying_length", "failing_length", "in_linearity_radii"),
+        )
+    )
 
 
 def _properties(values: Iterable[tuple[str, Any]]) -> Properties:

@@ -62,7 +62,9 @@ def _labels(config: Config) -> list[str | None]:
 
 def _names(configs: Sequence[Config]) -> list[str]:
     """`a/gate.yaml` and `b/gate.yaml` become `a-gate` and `b-gate`; `gate.yaml` alone, `gate`."""
-    sources = [_source(config).with_suffix("") for config in configs]
+    sources = [
+        _source(config).with_suffix("") if config.source else _source(config) for config in configs
+    ]
     common = Path(os.path.commonpath([source.parent for source in sources])) if sources else None
     return ["-".join(source.relative_to(common or "").parts) for source in sources]
 
@@ -75,10 +77,18 @@ def _require_distinct(places: Sequence[Path], configs: Sequence[Config]) -> None
         owner = owners.setdefault(place.resolve(), config)
         if owner is not config:
             raise ConfigError(
-                f"{owner.source} and {config.source}: both would write {brief(place)}; "
+                f"{_said(owner)} and {_said(config)}: both would write {brief(place)}; "
                 "give each its own `report_filename`"
             )
 
 
+def _said(config: Config) -> str:
+    return str(config.source or config.model_name_or_path)
+
+
 def _source(config: Config) -> Path:
-    return Path(config.source or "linearity").resolve()
+    """The file of a config; without one the model, or where the several of a pattern lie."""
+    if config.source is not None:
+        return config.source.resolve()
+    model = Path(str(config.model_name_or_path))
+    return (model if config.label is None else model.parent).resolve()

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         SampleFigures,
     )
     from pytest_linearity.verdict.regression.compare import RadiusRegression, Regression
+    from pytest_linearity.verdict.update_figures import UpdateFigures
 
 
 def metric_limit(figures: MetricFigures) -> str:
@@ -143,10 +144,19 @@ def setting(value: Any) -> str:
 
 def radius_unit(report: Report) -> str:
     """What the radii are parts of, as ``of norm 45.2``; nothing where they are absolute."""
-    if report.config.get("radius_unit") != "relative":
+    unit = report.config.get("radius_unit")
+    of = {"relative": "of norm", "update": "of the update", "learning_rate": "learning rate"}
+    if unit not in of:
         return ""
-    norm = report.scope.get("norm")
-    return "of norm" if norm is None else f"of norm {norm:.4g}"
+    length = report.scope.get("norm" if unit == "relative" else "unit_length")
+    if length is None or unit == "learning_rate":
+        return of[unit]
+    return f"{of[unit]} {length:.4g}"
+
+
+def rate(value: float) -> str:
+    """A learning rate in two digits, as `3e-05`."""
+    return f"{value:.1e}".replace(".0e", "e")
 
 
 def scope_size(report: Report) -> tuple[str, str]:
@@ -189,6 +199,17 @@ def regression_radius(regression: Regression) -> str:
         f"{numbers.linearity_radius(one.linearity_radius)}{f' along {kind}' if kind else ''}"
         for kind, one in kinds.items()
     )
+
+
+def update(figures: UpdateFigures) -> str:
+    """How far the fine-tune moved, in its own unit, and whether that is its linear regime."""
+    if figures.complies is None:
+        return f"the update from {figures.base} is not measured: {figures.reason}"
+    times, moved = figures.in_linearity_radii, f"the fine-tune moved {figures.norm:.3g}"
+    if figures.norm and times is not None:
+        radius = f"its linearity radius along the update, {figures.norm / times:.3g}"
+        moved += f", within {radius}" if times < 1 else f", {times:.2g} times {radius}"
+    return f"{moved}: {'in' if figures.complies else 'outside'} the linear regime"
 
 
 def subject(report: Report) -> str:

@@ -11,6 +11,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+from pytest_linearity.checkpoint.base import with_base
 from pytest_linearity.config.config import Config
 from pytest_linearity.errors import (
     LinearityError,
@@ -19,17 +20,15 @@ from pytest_linearity.errors import (
     pass_on_foreign,
 )
 from pytest_linearity.numerics.directions.directions import Directions
-from pytest_linearity.numerics.measurement.jobs import Alone, Engine
-from pytest_linearity.numerics.measurement.measure import measure_with
+from pytest_linearity.numerics.measurement.jobs import Engine
 from pytest_linearity.numerics.measurement.measurement import Measurement
-from pytest_linearity.numerics.measurement.radius_unit import absolute_radii
 from pytest_linearity.numerics.measurement.schedule import Progress
-from pytest_linearity.numerics.measurement.setup import Setup
 from pytest_linearity.numerics.measurement.simultaneous import measure_together, split_progress
 from pytest_linearity.numerics.ranks import current, is_single
 from pytest_linearity.run.agreement import require_same_on_all_ranks
-from pytest_linearity.run.directions import vectors_of
+from pytest_linearity.run.directions import ScopedDirections
 from pytest_linearity.run.environment import peak_memory, versions
+from pytest_linearity.run.measuring import Measured, measure_scope
 from pytest_linearity.run.store.journal import JournalFolder
 from pytest_linearity.run.subject import Subject
 from pytest_linearity.verdict.document import Report
@@ -56,7 +55,7 @@ def analyze(config: Config, *, progress: Progress | None = None) -> Report:
         >>> report.linearity_radius, report.passed
         (3.0, True)
     """
-    return Analysis(config, progress=progress).report
+    return Analysis(with_base(config), progress=progress).report
 
 
 class Analysis:
@@ -88,21 +87,15 @@ class Analysis:
         self._progress = progress
         self._journal = None if journal is None else JournalFolder(journal)
 
-    @cached_property
+    @property
     def directions(self) -> Directions:
         """The directions of the config's kinds and scope."""
-        config, subject = self.config, self.subject
-        model = subject.checkpoint.model
-        with _readable_failure(subject.checkpoint.architecture):
-            vectors = vectors_of(config, model, lambda: subject.token_ids, subject.device)
-            return Directions(
-                model,
-                config.sampling.most,
-                config.seed,
-                config.scope,
-                kinds=config.directions,
-                vectors=vectors,
-            )
+        with _readable_failure(self.subject.checkpoint.architecture):
+            return self._scoped.directions
+
+    @cached_property
+    def _scoped(self) -> ScopedDirections:
+        return ScopedDirections(self.config, self.subject)
 
     @property
     def measurement(self) -> Measurement:
@@ -141,54 +134,43 @@ class Analysis:
         measured = self._measure(engine, progress or self._progress)
         seconds = time.perf_counter() - started
         return Findings(
-            measurement=measured,
+            measurement=measured.measurement,
             checkpoint=self.subject.checkpoint.describe(),
             probes=self.subject.probes.describe(),
-            scope=self.directions.describe(measured.directions or None),
-            environment=self._environment(measured, seconds, at_once),
+            scope=self._scope(measured),
+            environment=self._environment(measured.measurement, seconds, at_once),
+            radii=measured.radii,
+            update=measured.update,
         )
 
-    def _measure(self, engine: Engine | None, progress: Progress | None) -> Measurement:
-        config, subject = self.config, self.subject
-        rows = [row for batch in subject.batches for row in batch.rows]
-        with _readable_failure(subject.checkpoint.architecture):
-            setup = Setup(
-                subject.checkpoint.model,
-                subject.sharing.batches,
-                self.directions,
-                subject.device,
-                config.precision,
-                calibration=subject.sharing.calibration,
-                taps=subject.taps if config.layer_profile else None,
-                metrics=config.chosen_metrics,
-                engine=engine or Alone(),
-                group=current(),
+    def _measure(self, engine: Engine | None, progress: Progress | None) -> Measured:
+        with _readable_failure(self.subject.checkpoint.architecture):
+            measured = measure_scope(
+                self.config,
+                self.subject,
+                self._scoped,
+                engine=engine,
                 journal=self._journal,
-            )
-            measured = measure_with(
-                setup,
-                self._absolute(config.tested_radii),
-                radii_by_kind={k: self._absolute(r) for k, r in config.radii_by_kind.items()},
-                limits=limits_of(config),
-                rounds=config.sampling.rounds(self.directions.kinds),
-                enough=self._settled,
+                enough=_settled,
                 progress=progress,
-                second_order=config.second_order,
-                refined=config.refine,
             )
         if self._journal is not None:
             self._journal.add_up(current())
-        return measured.in_order(rows).in_unit(config.tested_radii)
+        return measured
 
-    def _absolute(self, radii: Sequence[float]) -> list[float]:
-        return absolute_radii(radii, self.config.radius_unit, self.directions.norm)
-
-    def _settled(self, measured: Measurement) -> bool:
-        """Whether more directions would not change the verdict on any radius."""
-        config = self.config
-        limits, certainty = limits_of(config), certainty_of(config)
-        found = judge_radii(measured, measured.radii, limits, config.chosen_metrics, certainty)
-        return not any(figures.inconclusive for figures in found)
+    def _scope(self, measured: Measured) -> dict[str, Any]:
+        """What was perturbed, and what its lengths are."""
+        update = measured.update and measured.update.norm
+        lengths = {
+            "unit_length": self._scoped.unit_length,
+            "update_norm": update or self.directions.length_of("update"),
+            "optimizer_norm": self.directions.length_of("optimizer"),
+        }
+        return {
+            **self.directions.describe(measured.measurement.directions or None),
+            **{name: length for name, length in lengths.items() if length is not None},
+            **measured.facts,
+        }
 
     def _identity(self, digest: Callable[[Path], str]) -> dict[str, Any]:
         """What the figures depend on, by name, and how they are taken."""
@@ -243,6 +225,13 @@ def find_together(
             for analysis, share in zip(analyses, shares, strict=True)
         ]
     )
+
+
+def _settled(measured: Measurement, config: Config) -> bool:
+    """Whether more directions would not change the verdict on any radius."""
+    limits, certainty = limits_of(config), certainty_of(config)
+    found = judge_radii(measured, measured.radii, limits, config.chosen_metrics, certainty)
+    return not any(figures.inconclusive for figures in found)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pytest_linearity.checkpoint.base import with_base
 from pytest_linearity.errors import LinearityError, failed_before, one_line
 from pytest_linearity.files import brief
 from pytest_linearity.report.results import Result, title
@@ -378,7 +379,7 @@ def make_runs(
     columns = zip(named, report_paths, baselines or [None] * len(named), places, strict=True)
     return tuple(
         Run(
-            config,
+            with_base(config),
             name=path.as_posix(),
             report_path=report_path,
             bar=bar(f"measuring {config.label or 'linearity'}"),

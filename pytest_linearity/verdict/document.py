@@ -22,6 +22,7 @@ from pytest_linearity.verdict.diagnosis_figures import (
     ProfileFigures,
     RefinedFigures,
 )
+from pytest_linearity.verdict.update_figures import UpdateFigures
 
 SCHEMA_VERSION = 1
 
@@ -185,6 +186,14 @@ class RadiusFigures(SampleFigures):
     """The Euclidean norm of the step; ``None`` where the parameters' norm is not known."""
     radius_relative: float | None = None
     """That over the norm of the parameters in scope; ``None`` where it is not known or zero."""
+    radius_in_updates: float | None = None
+    """That over the norm of the update in scope; ``None`` where no base is known."""
+    learning_rate: float | None = None
+    """The rate at which the optimizer's next step has that length; ``None`` where its state was not
+    asked for."""
+    adamw_learning_rates: Interval | None = None
+    """The rates between which a step of AdamW has that length, in the steady state and among the
+    first steps; ``None`` where it is not known."""
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object of this radius, without the radius itself, which is its key."""
@@ -192,6 +201,9 @@ class RadiusFigures(SampleFigures):
         units = {
             "radius_absolute": self.radius_absolute,
             "radius_relative": self.radius_relative,
+            "radius_in_updates": self.radius_in_updates,
+            "learning_rate": self.learning_rate,
+            "adamw_learning_rates": encode(self.adamw_learning_rates),
         }
         return {
             **self._means(),
@@ -333,6 +345,8 @@ class Report:
     was not asked for, or there is none."""
     refined_by_kind: Mapping[str, RefinedFigures] = field(default_factory=dict)
     """The crossing of each of several kinds that has one."""
+    update: UpdateFigures | None = None
+    """The fine-tune in its own unit; ``None`` where no base is known, or its gate is off."""
 
     @property
     def limits(self) -> Mapping[str, float]:
@@ -362,6 +376,7 @@ class Report:
             "layers": self.layers and self.layers.to_dict(),
             "refined": self.refined,
             "refined_by_kind": self.refined_by_kind,
+            "update": self.update,
         }
         by_kind = linearity_radii(self.radii)
         return {

@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pytest_linearity.numerics.directions.kinds import RANDOM, rows_by_kind
-from pytest_linearity.numerics.measurement.radius_unit import absolute_radius, relative_radius
 from pytest_linearity.numerics.metrics.registry import ALWAYS
 from pytest_linearity.verdict.diagnosis import diagnosis, matrix
 from pytest_linearity.verdict.diagnosis_figures import Matrix
@@ -21,6 +20,8 @@ from pytest_linearity.verdict.kinds import radii_of_kind
 from pytest_linearity.verdict.limits import certainty_of, limits_of
 from pytest_linearity.verdict.passing import linearity_radius, passes
 from pytest_linearity.verdict.radius import judge_radii
+from pytest_linearity.verdict.units import in_all_units
+from pytest_linearity.verdict.update import judge_update
 
 if TYPE_CHECKING:
     from pytest_linearity.config.config import Config
@@ -35,19 +36,11 @@ def judge(findings: Findings, config: Config) -> Report:
         findings: What was found.
         config: Sets limits, and radii that are all among the measured ones.
     """
+    config = findings.settled(config)
     measured, metrics = at_own_radii(findings.measurement, config), config.chosen_metrics
-    norm, unit = findings.scope.get("norm"), config.radius_unit
     tested, certainty = config.tested_radii, certainty_of(config)
     radii = judge_radii(measured, tested, limits_of(config), metrics, certainty)
-    if norm is not None:
-        radii = tuple(
-            replace(
-                figures,
-                radius_absolute=absolute_radius(figures.radius, unit, norm),
-                radius_relative=relative_radius(figures.radius, unit, norm),
-            )
-            for figures in radii
-        )
+    radii = tuple(in_all_units(figures, findings.scope) for figures in radii)
     return Report(
         config=config.to_dict(),
         checkpoint=findings.checkpoint,
@@ -59,6 +52,7 @@ def judge(findings: Findings, config: Config) -> Report:
         environment=findings.environment,
         pairs=_pairs(measured, tested, [metric.name for metric in metrics]),
         sampling=_sampling(measured, radii, config),
+        update=judge_update(findings.update, config),
         **diagnosis(measured, config),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pytest_linearity.numerics.measurement.limits import Limits
@@ -18,6 +19,26 @@ def limits_of(config: Config) -> Limits:
     shared = _of_all(config)
     differ = any(limits != shared for limits in by_kind.values())
     return Limits(*_values(shared), by_kind=by_kind if differ else {})
+
+
+def limits_along_update(config: Config) -> Limits:
+    """The limits that hold from the checkpoint back to its base.
+
+    They are those of the kind ``-update``; where each kind has limits of its own and this is none
+    of them, the usual ones.
+    """
+    from pytest_linearity.config.config import Config as Defaults
+
+    limits = limits_of(config).of_kind("-update")
+    error, cosine = limits.relative_error, limits.cosine_similarity
+    default_error, default_cosine = Defaults.relerr_threshold, Defaults.cos_threshold
+    assert isinstance(default_error, float)
+    assert isinstance(default_cosine, float)
+    return replace(
+        limits,
+        relative_error=default_error if error is None else error,
+        cosine_similarity=default_cosine if cosine is None else cosine,
+    )
 
 
 def certainty_of(config: Config) -> Certainty:

@@ -28,7 +28,7 @@ def limit() -> Iterator[None]:
         "transformers.AutoTokenizer.from_pretrained",
         "transformers.AutoModelForCausalLM.from_pretrained",
         "pytest_linearity.run.subject.load_probes",
-        "pytest_linearity.run.analysis.vectors_of",
+        "pytest_linearity.run.analysis.ScopedDirections",
     ],
 )
 def test_reading_a_checkpoint(

@@ -120,6 +120,20 @@ class Directions:
         """Euclidean norm of the parameters in scope, taken in float64."""
         return total(self._tensor_norms.values())
 
+    def length_of(self, name: str) -> float | None:
+        """Euclidean norm of the vector that a kind is made of, within the scope.
+
+        Args:
+            name: The name of the vector, without the minus of the opposite direction.
+
+        Returns:
+            None where no kind is made of it.
+        """
+        for kind, made in self._kinds.items():
+            if unreversed(kind) == name and isinstance(made, Given):
+                return made.norm
+        return None
+
     def describe(self, measured: Sequence[int] | None = None) -> dict[str, Any]:
         """What the report says of them, so that two runs can be compared pair by pair.
 

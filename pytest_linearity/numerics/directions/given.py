@@ -67,7 +67,8 @@ class Given(Kind):
         self._vector = vector
         self._shapes = shapes
         norms = {name: _norm(kind, vector, name, shape) for name, shape in shapes.items()}
-        norm = total(norms.values())
+        norm = self.norm = total(norms.values())
+        """Euclidean norm of the vector, within the scope."""
         if not norm:
             raise ConfigError(f"directions: {kind}: {vector.zero}")
         self._scale = -1.0 / norm if reverse else 1.0 / norm

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 RANDOM = ("gaussian", "rademacher", "layerwise", "filterwise")
 """Drawn with the seed, as many as `num_directions` says."""
-FIXED = ("update", "gradient")
+FIXED = ("update", "gradient", "optimizer")
 """One direction each, given by the checkpoint; `file:` gives others."""
 FILE = "file:"
 """What stands before the path of a direction in a file."""

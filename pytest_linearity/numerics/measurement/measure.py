@@ -9,17 +9,18 @@ from math import isfinite
 from typing import Any, TypeAlias
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from pytest_linearity.errors import MeasurementError, shown_names
 from pytest_linearity.numerics.calibration.calibration import Calibration, calibrate
 from pytest_linearity.numerics.calibration.prefix_check import check_prefix
 from pytest_linearity.numerics.directions.directions import Directions
 from pytest_linearity.numerics.lockstep.logits import Logits, whole
+from pytest_linearity.numerics.measurement.collecting import collect
 from pytest_linearity.numerics.measurement.guards import guarded
 from pytest_linearity.numerics.measurement.layers import LayerTaps
 from pytest_linearity.numerics.measurement.limits import Limits
-from pytest_linearity.numerics.measurement.measurement import KindFacts, Measurement, Refinement
+from pytest_linearity.numerics.measurement.measurement import Measurement, Refinement
 from pytest_linearity.numerics.measurement.refinement import first_crossing, refine
 from pytest_linearity.numerics.measurement.resume import calibrated, calibration_of
 from pytest_linearity.numerics.measurement.running import RunningMeasurement
@@ -167,10 +168,10 @@ def measure_with(
     refinement = None
     planned = [range(setup.directions.count)] if rounds is None else rounds
     with guarded():
-        work = RunningMeasurement(setup, _calibrated(setup, min(radii)))
+        work = RunningMeasurement(setup, calibrated_setup(setup, min(radii)))
         with setup.taps.attached() if setup.taps else nullcontext():
             for number, directions in enumerate(planned):
-                if number and enough and enough(_collect(radii, work, tested)):
+                if number and enough and enough(collect(radii, work, tested)):
                     break
                 part = share_of(progress, number, len(planned))
                 _measure_round(work, directions, tested, second_order=second_order, progress=part)
@@ -180,7 +181,7 @@ def measure_with(
                 refinements = refine(work, tested, limits)
                 refinement = first_crossing(work, tested, limits, refinements)
     _check_asked(work, radii)
-    measured = _collect(radii, work, tested)
+    measured = collect(radii, work, tested)
     return replace(
         measured,
         by_kind={
@@ -193,7 +194,7 @@ def measure_with(
     )
 
 
-def _calibrated(setup: Setup, radius: float) -> Calibration:
+def calibrated_setup(setup: Setup, radius: float) -> Calibration:
     """What one rank finds out for all, as all must decide alike; each then checks the prefix."""
     model, directions, device = setup.model, setup.directions, setup.device
     # Not `or`: a compiled module is no truth value.
@@ -229,84 +230,6 @@ def _measure_round(
     for place, (radii, ks) in enumerate(groups.items()):
         part = share_of(progress, place, len(groups))
         work.measure(ks, radii, second_order=second_order, progress=part)
-
-
-def _collect(
-    radii: Sequence[float], work: RunningMeasurement, tested: Mapping[str, Sequence[float]]
-) -> Measurement:
-    figures, dtypes, calibration = work.figures, work.dtypes, work.calibration
-    over_radii = zip(*(figures.values(radius) for radius in radii), strict=True)
-    by_name = {values[0].metric.name: values for values in over_radii}
-    noise = {
-        n: [
-            _of_all(work, r, at.noise)
-            for r, at in zip(radii, v, strict=True)
-            if at.noise is not None
-        ]
-        for n, v in by_name.items()
-    }
-    return Measurement(
-        radii=tuple(radii),
-        figures={
-            n: torch.stack([_of_all(work, r, at.values) for r, at in zip(radii, v, strict=True)])
-            for n, v in by_name.items()
-        },
-        precision=tuple(str(dtypes[r]).removeprefix("torch.") for r in radii),
-        noise_floor=tuple(_floor(work, radius) for radius in radii),
-        jvp_method=calibration.jvp_method,
-        no_forward_mode=calibration.no_forward_mode,
-        kinds=work.kinds,
-        directions=tuple(figures.directions),
-        not_interleaved=calibration.not_interleaved,
-        evaluations=work.evaluations,
-        evaluations_run=work.evaluations_run,
-        routing_flips=tuple(figures.flips(r) for r in radii) if calibration.selects else None,
-        still=tuple(map(figures.is_still, radii)),
-        metric_noise={name: torch.stack(moved) for name, moved in noise.items() if moved},
-        metric_failures={
-            m.name: tuple(at.failure for at in by_name[m.name]) for m in work.setup.metrics
-        },
-        by_kind=_facts(work, tested) if len({*work.kinds}) > 1 else {},
-    )
-
-
-def _of_all(work: RunningMeasurement, radius: float, values: Tensor) -> Tensor:
-    """Figures [directions, prompts] of all directions; ``nan`` where one was not measured."""
-    at, directions = work.figures.directions_at(radius), work.figures.directions
-    if at == directions:
-        return values
-    whole = values.new_full((len(directions), values.shape[1]), torch.nan)
-    whole[[directions.index(k) for k in at]] = values
-    return whole
-
-
-def _floor(
-    work: RunningMeasurement, radius: float, rows: Sequence[int] | None = None
-) -> float | None:
-    """The mean noise floor over the pairs of some directions for which it is defined."""
-    change = work.figures.change(radius)
-    change = change if rows is None else change[list(rows)]
-    floor = work.calibration.noise_floor(change, work.dtypes[radius])
-    defined = floor[floor.isfinite()]
-    mean = float(defined.mean()) if len(defined) else float("nan")
-    return mean if isfinite(mean) else None
-
-
-def _facts(work: RunningMeasurement, tested: Mapping[str, Sequence[float]]) -> dict[str, KindFacts]:
-    """What holds of each kind by itself."""
-    figures, selects = work.figures, work.calibration.selects
-    facts = {}
-    for kind in dict.fromkeys(work.kinds):
-        radii = tested[kind]
-        rows = [work.rows_at(radius)[kind] for radius in radii]
-        at = list(zip(radii, rows, strict=True))
-        facts[kind] = KindFacts(
-            radii=tuple(radii),
-            noise_floor=tuple(_floor(work, radius, k) for radius, k in at),
-            routing_flips=tuple(figures.flips(radius, k) for radius, k in at) if selects else None,
-            still=tuple(figures.is_still(radius, k) for radius, k in at),
-        )
-    return facts
 
 
 def _check_asked(work: RunningMeasurement, radii: Sequence[float]) -> None:

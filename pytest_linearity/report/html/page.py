@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pytest_linearity.numerics.metrics.registry import ALWAYS
 from pytest_linearity.report import text
+from pytest_linearity.report.alternatives import described, described_series
 from pytest_linearity.report.explanation import explanation
 from pytest_linearity.report.plot import Drawing, report_drawing, scopes_drawing, series_drawing
 from pytest_linearity.report.results import (
@@ -95,17 +96,15 @@ def _groups(results: Sequence[Result]) -> list[_Group]:
 
 
 def _drawings(results: Sequence[Result]) -> list[Markup]:
-    what = "relative error and cosine similarity of {} over the radii"
     return [
-        _inline(report_drawing(result.report, title=""), what.format(result.title), f"r{number}")
+        _inline(report_drawing(result.report, title=""), described(result), f"r{number}")
         for number, result in enumerate(results)
     ]
 
 
 def _series_drawings(results: Sequence[Result]) -> list[Markup]:
-    what = "linearity radius and figures of the checkpoints of {}"
     return [
-        _inline(series_drawing(series, title=""), what.format(series[0].name), f"s{number}")
+        _inline(series_drawing(series, title=""), described_series(series), f"s{number}")
         for number, series in enumerate(series_of(results))
     ]
 

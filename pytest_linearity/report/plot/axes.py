@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from pytest_linearity.report import text
 from pytest_linearity.report.plot.palette import BAD
 from pytest_linearity.verdict import numbers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+    from pytest_linearity.verdict.document import Report
 
 
 def spaced() -> ConstrainedLayoutEngine:
@@ -38,6 +41,37 @@ def radius_axis(axes: Axes, radii: Sequence[float]) -> None:
     axes.set_xticks(named, [numbers.tick(radius) for radius in named])
     axes.set_xticks([radius for radius in radii if radius not in named], minor=True)
     axes.tick_params("x", which="minor", labelbottom=False)
+
+
+def radius_name(report: Report, *, of_each_scope: bool = False) -> str:
+    """What an axis of a report's radii is called, with their unit.
+
+    Args:
+        report: Whose unit it is.
+        of_each_scope: Whether several scopes share the axis, each with a norm of its own.
+    """
+    unit = report.config.get("radius_unit")
+    if unit == "learning_rate":
+        return "radius r, as a learning rate"
+    if of_each_scope and unit in ("relative", "update"):
+        return f"radius r of the scope's {'norm' if unit == 'relative' else unit}"
+    return f"radius r {text.radius_unit(report)}".rstrip()
+
+
+def ticks_beyond(radii: Sequence[float], others: Sequence[float]) -> list[float]:
+    """Places with a name on an axis of radii that reaches as far as other lengths.
+
+    Args:
+        radii: The tested ones; as many of them as there is room for.
+        others: What else the axis shows, above zero.
+
+    Returns:
+        With powers of ten where the axis goes beyond the radii.
+    """
+    low, high = log_range([*radii, *others])
+    powers = range(math.ceil(math.log10(low)), math.floor(math.log10(high)) + 1)
+    beyond = [10.0**k for k in powers if not min(radii) <= 10.0**k <= max(radii)]
+    return spaced_out([*radii, *beyond])
 
 
 def spaced_out(radii: Sequence[float]) -> list[float]:

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 from matplotlib.colors import LogNorm
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from pytest_linearity.report import text
-from pytest_linearity.report.plot.axes import shorten
+from pytest_linearity.report.plot.axes import radius_name, shorten
 from pytest_linearity.report.plot.palette import BAD, Palette
 from pytest_linearity.verdict import numbers
 
@@ -61,8 +60,7 @@ def draw_profile(
     if blocks <= _SPELLED:
         _spell(axes, rows, norm, fields.get_cmap())
     axes.set_yticks(range(len(radii)), [numbers.tick(radius) for radius in radii])
-    unit = text.radius_unit(report)
-    axes.set_ylabel(f"radius r {unit}".rstrip())
+    axes.set_ylabel(radius_name(report))
     every = -(-blocks // _NAMED)
     axes.set_xticks(range(1, blocks + 1, every))
     first, last = (shorten(layers.names[place], 30) for place in (0, -1))

@@ -14,6 +14,7 @@ from pytest_linearity.report.plot.axes import (
     error_axis,
     plain_axis,
     radius_axis,
+    radius_name,
 )
 from pytest_linearity.report.plot.crossing import draw_crossing
 from pytest_linearity.report.plot.palette import BAD, GOOD, Palette
@@ -107,8 +108,7 @@ def draw_metric(axes: Axes, report: Report, name: str, palette: Palette) -> None
 def _over_radii(axes: Axes, report: Report, palette: Palette) -> None:
     radius_axis(axes, [figures.radius for figures in report.radii])
     _mark_linearity_radius(axes, report, palette)
-    if unit := text.radius_unit(report):
-        axes.set_xlabel(f"radius r {unit}")
+    axes.set_xlabel(radius_name(report))
 
 
 def _points(report: Report, name: str) -> list[_Point]:

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from pytest_linearity.report import text
 from pytest_linearity.report.plot.axes import shorten, spaced
 from pytest_linearity.report.plot.heat_map import draw_profile, draw_scale
+from pytest_linearity.report.plot.overview import overviews
 from pytest_linearity.report.plot.palette import BAD, GOOD, Palette
 from pytest_linearity.report.plot.panels import draw_cosines, draw_errors, draw_metric
 from pytest_linearity.verdict.kinds import by_kind
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from pytest_linearity.verdict.document import Report
 
 
+_OVERVIEW = 3.0
+"""Inches of the panels on top."""
 _LETTER = 0.075
 """Inches that a letter of the legend takes, about."""
 _HANDLE = 8
@@ -31,21 +34,29 @@ def draw_report(report: Report, palette: Palette, *, title: str | None = None) -
     """The relative error (logarithmic), the cosine similarity and further metrics over the radii.
 
     Below them is the layer profile, where there is one. Of several kinds of directions each has all
-    of these, one below the other.
+    of these, one below the other. On top is what they have in one panel, see `overviews`.
 
     Args:
         report: What to draw.
         palette: The neutral colours.
         title: The heading; the checkpoint's path when not given, and none when empty.
     """
-    kinds = by_kind(report)
-    heights = [
+    kinds, together = by_kind(report), overviews(report)
+    heights = [_OVERVIEW] * bool(together) + [
         sum(_heights(of_kind)) + (0.5 if len(kinds) > 1 else 0) for of_kind in kinds.values()
     ]
     figure = Figure(figsize=(9.6, 1.6 + sum(heights)), layout=spaced())
     panels: list[Axes] = []
-    parts = figure.subfigures(len(kinds), 1, squeeze=False, height_ratios=heights)
-    for (part,), (kind, of_kind) in zip(parts.tolist(), kinds.items(), strict=True):
+    parts = [
+        row[0]
+        for row in figure.subfigures(len(heights), 1, squeeze=False, height_ratios=heights).tolist()
+    ]
+    if together:
+        beside = parts.pop(0).subplots(1, len(together), squeeze=False)
+        panels += beside.flat
+        for axes, draw in zip(beside.flat, together, strict=True):
+            draw(axes, palette)
+    for part, (kind, of_kind) in zip(parts, kinds.items(), strict=True):
         panels += _draw_kind(part, of_kind, palette)
         if len(kinds) > 1:
             _name_kind(part, of_kind, kind)
@@ -116,13 +127,15 @@ def legend(figure: Figure, panels: Sequence[Axes]) -> None:
     for axes in panels:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             entries.setdefault(label, handle)
-    figure.legend(
+    drawn = figure.legend(
         list(entries.values()),
         list(entries),
         loc="outside lower center",
         ncols=_columns(list(entries), figure.get_figwidth()),
         fontsize=8.5,
     )
+    for entry in drawn.get_texts():
+        entry.set_parse_math(False)  # a kind of directions may be a path
 
 
 def _columns(labels: Sequence[str], width: float) -> int:

@@ -9,19 +9,22 @@ from matplotlib.figure import Figure
 
 from pytest_linearity.numerics.metrics.registry import COSINE_SIMILARITY, RELATIVE_ERROR
 from pytest_linearity.report import text
-from pytest_linearity.report.plot.axes import cosine_axis, error_axis, radius_axis, shorten, spaced
+from pytest_linearity.report.plot.axes import (
+    cosine_axis,
+    error_axis,
+    radius_axis,
+    radius_name,
+    shorten,
+    spaced,
+)
 from pytest_linearity.report.plot.palette import BAD, Palette
+from pytest_linearity.report.plot.strokes import stroke
 from pytest_linearity.report.results import along, mean_at, of_kinds, radii_of, scopes_heading
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from pytest_linearity.report.results import Result
-
-_COLOURS = ("#2178b8", "#c58a00", "#8a63b8", "#1f9471", "#cf4f74", "#7a6a58")
-_MARKERS = "os^Dvphd<>"
-_LINES = ("-", "--", "-.", ":")
-"""Lines differ in three ways, so that colour alone need not tell them apart."""
 
 
 def draw_scopes(scopes: Sequence[Result], palette: Palette, *, title: str | None = None) -> Figure:
@@ -61,8 +64,7 @@ def _draw_kind(
             along(f"mean {text.always_heading(first, name)}", shorten(kind, 24)), parse_math=False
         )
         radius_axis(axes, radii_of(scopes))
-        if text.radius_unit(first):  # each scope has a norm of its own
-            axes.set_xlabel("radius r of the scope's norm")
+        axes.set_xlabel(radius_name(first, of_each_scope=True))
 
 
 def _draw(axes: Axes, scopes: Sequence[Result], metric: str, palette: Palette) -> list[float]:
@@ -82,9 +84,7 @@ def _draw(axes: Axes, scopes: Sequence[Result], metric: str, palette: Palette) -
         axes.plot(
             [radius for radius, _ in points],
             [value for _, value in points],
-            marker=_MARKERS[number % len(_MARKERS)],
-            linestyle=_LINES[number // len(_COLOURS) % len(_LINES)],
-            color=_COLOURS[number % len(_COLOURS)],
+            **stroke(number),
             markeredgecolor=palette.paper,
             label=_name(result),
             zorder=3,

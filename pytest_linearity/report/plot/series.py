@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from matplotlib.colors import LinearSegmentedColormap
@@ -12,6 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from pytest_linearity.numerics.metrics.registry import COSINE_SIMILARITY, RELATIVE_ERROR
 from pytest_linearity.report import text
+from pytest_linearity.report.lengths import step_length, update_length
 from pytest_linearity.report.plot.axes import (
     cosine_axis,
     error_axis,
@@ -19,8 +20,9 @@ from pytest_linearity.report.plot.axes import (
     shorten,
     spaced,
     spaced_out,
+    ticks_beyond,
 )
-from pytest_linearity.report.plot.palette import BAD, GOOD, RAMP, Palette
+from pytest_linearity.report.plot.palette import BAD, GOOD, RAMP, REFINED, Palette
 from pytest_linearity.report.results import along, mean_at, of_kinds, over_steps, radii_of
 from pytest_linearity.verdict import numbers
 
@@ -31,6 +33,11 @@ if TYPE_CHECKING:
     from pytest_linearity.report.results import Result
 
 _MARKERS = "os^Dvphd<>"
+_LENGTHS: Mapping[str, Mapping[str, Any]] = {
+    "step of the optimizer": {"marker": "s", "linestyle": "--", "color": REFINED, "zorder": 1.9},
+    "norm of the update": {"marker": "^", "linestyle": ":", "color": RAMP[1], "zorder": 1.9},
+}
+"""How lengths of steps are drawn that stand with the linearity radius."""
 _NAMED = 14
 """Checkpoints whose names fit side by side."""
 
@@ -38,7 +45,9 @@ _NAMED = 14
 def draw_series(series: Sequence[Result], palette: Palette, *, title: str | None = None) -> Figure:
     """The linearity radius above, and below it both metrics with a line for each radius.
 
-    Of several kinds of directions each has all three.
+    With the linearity radius stand, where they are known, the length of the optimizer's next step
+    at the rate of the run and the norm of the update from the base. Of several kinds of directions
+    each has all three.
 
     Args:
         series: The checkpoints, in the order in which they are drawn.
@@ -48,8 +57,15 @@ def draw_series(series: Sequence[Result], palette: Palette, *, title: str | None
     kinds = of_kinds(series)
     figure = Figure(figsize=(9.6, 7.6 * len(kinds)), layout=spaced())
     parts = figure.subfigures(len(kinds), 1, squeeze=False)
+    # What is known of the optimizer and the base is lost where a report is taken apart by kind.
+    reports = {result.title: result.report for result in series}
     for (part,), (kind, of_kind) in zip(parts.tolist(), kinds.items(), strict=True):
-        _draw_kind(part, of_kind, kind, palette)
+        whole = [reports[result.title] for result in of_kind]
+        lengths = {
+            "step of the optimizer": [step_length(report) for report in whole],
+            "norm of the update": [update_length(report) for report in whole],
+        }
+        _draw_kind(part, of_kind, kind, lengths, palette)
     if title != "":
         name = shorten(title or series[0].name, 90)
         about = shorten(", ".join(text.circumstances(series[0].report)), 110)
@@ -58,11 +74,21 @@ def draw_series(series: Sequence[Result], palette: Palette, *, title: str | None
     return figure
 
 
-def _draw_kind(part: SubFigure, series: Sequence[Result], kind: str, palette: Palette) -> None:
+def _draw_kind(
+    part: SubFigure,
+    series: Sequence[Result],
+    kind: str,
+    lengths: Mapping[str, Sequence[float | None]],
+    palette: Palette,
+) -> None:
     """The three panels, along one kind of directions."""
     above, errors, cosines = part.subplots(3, 1, sharex=True, height_ratios=(1, 1.25, 1.25))
     places = _places(series)
-    _draw_linearity_radius(above, series, places, palette, kind)
+    _draw_linearity_radius(above, series, places, palette)
+    several = _draw_lengths(above, lengths, places, radii_of(series), palette)
+    heading = along("linearity radius", shorten(kind, 40))
+    above.set_title(heading + ", and the lengths of steps" * several, parse_math=False)
+    _explain(above)
     first = series[0].report
     for axes, name, set_axis in (
         (errors, RELATIVE_ERROR.name, error_axis),
@@ -83,7 +109,7 @@ def _places(series: Sequence[Result]) -> list[float]:
 
 
 def _draw_linearity_radius(
-    axes: Axes, series: Sequence[Result], places: Sequence[float], palette: Palette, kind: str
+    axes: Axes, series: Sequence[Result], places: Sequence[float], palette: Palette
 ) -> None:
     radii = radii_of(series)
     bottom, top = log_range(radii)
@@ -92,7 +118,6 @@ def _draw_linearity_radius(
     named = spaced_out(radii)
     axes.set_yticks(named, [numbers.tick(radius) for radius in named])
     axes.set_yticks([], minor=True)
-    axes.set_title(along("linearity radius", shorten(kind, 40)), parse_math=False)
     reached = [result.report.linearity_radius for result in series]
     line = [float("nan") if radius is None else radius for radius in reached]
     axes.plot(places, line, color=palette.muted, drawstyle="default", linewidth=1.2)
@@ -123,7 +148,31 @@ def _draw_linearity_radius(
             label="none complies",
             clip_on=False,
         )
-    _explain(axes)
+
+
+def _draw_lengths(
+    axes: Axes,
+    lengths: Mapping[str, Sequence[float | None]],
+    places: Sequence[float],
+    radii: Sequence[float],
+    palette: Palette,
+) -> bool:
+    """Lengths of steps in the unit of the radii, beside the linearity radius; whether any is."""
+    drawn = {
+        label: [math.nan if length is None else length for length in line]
+        for label, line in lengths.items()
+        if any(length is not None for length in line)
+    }
+    if not drawn:
+        return False
+    for label, line in drawn.items():
+        edge, look = palette.paper, _LENGTHS[label]
+        axes.plot(places, line, label=label, markeredgecolor=edge, clip_on=False, **look)
+    seen = [length for line in drawn.values() for length in line if not math.isnan(length)]
+    axes.set_ylim(*log_range([*radii, *seen]))
+    named = ticks_beyond(radii, seen)
+    axes.set_yticks(named, [numbers.tick(radius) for radius in named])
+    return True
 
 
 def _explain(axes: Axes) -> None:

@@ -42,6 +42,7 @@ def render(report: Report, title: str, style: Style = PLAIN, *, footer: str = ""
     parts: list[RenderableType] = [
         Text(title, style="bold"),
         Text(_subject(report), style="dim"),
+        *_update(report, style),
         *_figures(report, style),
         *_verdict(report),
     ]
@@ -114,6 +115,15 @@ def _subject(report: Report) -> str:
     probes = report.probes.get("summary")
     about = ", ".join(text.circumstances(report))
     return "\n".join(filter(None, [text.subject(report), probes, about]))
+
+
+def _update(report: Report, style: Style) -> list[Text]:
+    """The fine-tune in its own unit, where a base is known."""
+    update = report.update
+    if update is None:
+        return []
+    color = {True: "bold green", False: "bold red", None: "dim"}[update.complies]
+    return [Text(style.spelled(text.update(update)), style=color)]
 
 
 def _linearity_radius(report: Report) -> Text:

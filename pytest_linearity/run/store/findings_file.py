@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 _FACTS = ("checkpoint", "probes", "scope", "environment")
 """What is plain already."""
+_MEASURED = ("measurement", "radii", "update")
+"""What is not."""
 
 
 def write_findings(path: Path, findings: Findings) -> None:
@@ -36,18 +38,26 @@ def read_findings(path: Path) -> Findings | None:
 def plain_findings(findings: Findings) -> dict[str, Any]:
     """Findings as JSON has them, for `findings_of`."""
     facts = {name: dict(getattr(findings, name)) for name in _FACTS}
-    return {"measurement": _plain(findings.measurement), **facts}
+    return {**facts, **{name: _plain(getattr(findings, name)) for name in _MEASURED}}
 
 
 def findings_of(document: Mapping[str, Any]) -> Findings | None:
     """What `plain_findings` made plain; None where it is damaged or of old."""
     with whole():
         from pytest_linearity.numerics.measurement.measurement import Measurement
-        from pytest_linearity.verdict.findings import Findings
+        from pytest_linearity.verdict.findings import Findings, UpdateFindings
 
     try:
-        measurement = _read_as(Measurement, document["measurement"])
-        return Findings(measurement, **{name: document[name] for name in _FACTS})
+        update = document["update"]
+        return Findings(
+            _read_as(Measurement, document["measurement"]),
+            **{name: document[name] for name in _FACTS},
+            radii={kind: tuple(radii) for kind, radii in document["radii"].items()},
+            update=update
+            and UpdateFindings(
+                **{**update, "measurement": _read_as(Measurement, update["measurement"])}
+            ),
+        )
     except (KeyError, TypeError, AttributeError, ValueError):
         return None
 

@@ -29,6 +29,9 @@ _NOT_MEASURED = {
 """Keys that say what is made of a measurement, or that `identity` puts in other words. All
 others are taken to matter, also new ones."""
 
+_LIMITS = {"cos_threshold", "relerr_threshold", "limits"}
+"""Those of them that say what a radius must keep."""
+
 _IN_OTHER_WORDS = {
     "model_name_or_path",
     "model_revision",
@@ -36,6 +39,7 @@ _IN_OTHER_WORDS = {
     "cache_dir",
     "base_model_name_or_path",
     "base_model_revision",
+    "optimizer_state",
 }
 """Keys that name files, of which the content is what matters."""
 
@@ -63,7 +67,7 @@ def identity(
     return {
         **measured_keys(config),
         "the checkpoint": digest(directory),
-        "the files of directions": [digest(path) for path in _vector_files(config)],
+        "the files of directions": [digest(path) for path in _vector_files(config, directory)],
         "the prompts": hashlib.sha256(json.dumps(prompts, sort_keys=True).encode()).hexdigest(),
         **{f"the version of {name}": version for name, version in versions().items()},
         "the device": device_name(config.device),
@@ -90,19 +94,25 @@ def _brief(value: Any) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def _vector_files(config: Config) -> list[Path]:
+def _vector_files(config: Config, directory: Path) -> list[Path]:
     """The files that directions are made of; what is missing is refused when it is read."""
     from pytest_linearity.checkpoint.load import base_directory
+    from pytest_linearity.checkpoint.optimizer.find import FILE
 
     places = [config.locate(path) for path in filter(None, map(file_of, config.directions))]
-    if config.follows_update:
+    if config.base_model_name_or_path is not None:
         places.append(base_directory(config))
-    return [place for place in places if place]
+    if config.follows_optimizer:
+        named = config.optimizer_state
+        places.append(directory / FILE if named is None else config.locate(named))
+    return [place for place in places if place and place.exists()]
 
 
 def measured_keys(config: Config) -> dict[str, Any]:
     """The keys of a config that its figures depend on."""
     unused = _NOT_MEASURED | _IN_OTHER_WORDS
+    if config.automatic or config.gates_update:  # then their crossing is looked for
+        unused -= _LIMITS
     if len(config.sampling.counts) == 1:  # else it says when to stop
         unused = {*unused, "confidence"}
     keys = {key: value for key, value in config.to_dict().items() if key not in unused}

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pytest_linearity.config.values import AUTO
 from pytest_linearity.errors import ConfigError, shown
 from pytest_linearity.verdict.document import Report
 from pytest_linearity.verdict.kinds import directions_of, facts_of, kinds_of
@@ -83,8 +84,14 @@ def _refuse(differences: Sequence[str], name: str) -> None:
 
 def _key_differences(config: Mapping[str, Any], baseline: Report) -> list[str]:
     values = [(key, _value(config, key), _value(baseline.config, key)) for key in _KEYS]
-    values.append(("radii", _radii(config["radii"]), _tested(baseline)))
+    if not _is_open(config["radii"]):
+        values.append(("radii", _radii(config["radii"]), _tested(baseline)))
     return [_difference(key, now, before) for key, now, before in values if now != before]
+
+
+def _is_open(radii: Any) -> bool:
+    """Whether radii are chosen by measuring, and compared once they are."""
+    return AUTO in (radii.values() if isinstance(radii, Mapping) else (radii,))
 
 
 def _radii(radii: Any) -> Any:

@@ -37,16 +37,16 @@ def gate(real_config: Write, checkpoint: Path) -> Write:
 @pytest.fixture
 def measured(monkeypatch: pytest.MonkeyPatch, imported: None) -> list[int]:
     """An entry for every measurement."""
-    from pytest_linearity.run import analysis
+    from pytest_linearity.run import measuring
 
-    measure = analysis.measure_with
+    measure = measuring.measure_with
     times: list[int] = []
 
     def spy(*arguments: Any, **options: Any) -> Any:
         times.append(1)
         return measure(*arguments, **options)
 
-    monkeypatch.setattr(analysis, "measure_with", spy)
+    monkeypatch.setattr(measuring, "measure_with", spy)
     return times
 
 

@@ -158,6 +158,7 @@ class TestCacheAndBaseline:
         keys = {
             "directions": ["update", "file:d.safetensors"],
             "base_model_name_or_path": "base",
+            "update_gate": False,
             "radii": [0.01],
             "relerr_threshold": 10,
             "cos_threshold": -1,
@@ -237,6 +238,7 @@ def test_several_checkpoints_may_share_a_base(
         model_name_or_path=[str(tiny_checkpoint), str(other)],
         directions="update",
         base_model_name_or_path=str(base_checkpoint),
+        update_gate=False,
         relerr_threshold=10,
         cos_threshold=-1,
     )

@@ -21,6 +21,7 @@ def keys(base_checkpoint: Path) -> dict[str, Any]:
         "num_directions": 2,
         "directions": ["gaussian", "-update"],
         "base_model_name_or_path": str(base_checkpoint),
+        "update_gate": False,
         "radii": {"gaussian": [0.01, 0.1], "-update": [0.001]},
         "relerr_threshold": {"gaussian": 10, "-update": 5},
         "cos_threshold": -1,

@@ -253,15 +253,15 @@ class TestCache:
     @pytest.fixture
     def measured(self, monkeypatch: pytest.MonkeyPatch, imported: None) -> list[int]:
         """An entry for every measurement."""
-        from pytest_linearity.run import analysis
+        from pytest_linearity.run import measuring
 
-        measure, times = analysis.measure_with, []
+        measure, times = measuring.measure_with, []
 
         def spy(*arguments: Any, **options: Any) -> Any:
             times.append(1)
             return measure(*arguments, **options)
 
-        monkeypatch.setattr(analysis, "measure_with", spy)
+        monkeypatch.setattr(measuring, "measure_with", spy)
         return times
 
     def run(self, pytester: pytest.Pytester, real_config: Write, **keys: Any) -> dict[str, Any]:

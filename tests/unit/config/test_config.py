@@ -33,6 +33,7 @@ def test_a_config_is_frozen_and_every_field_is_documented(tmp_path: Path) -> Non
         *KEYS,
         "source",
         "started_in",
+        "base_named_by",
         "label",
         "scope_label",
         "metric_source",

@@ -54,7 +54,9 @@ class TestConfig:
 
     def test_a_base_without_update_is_warned_about(self, tmp_path: Path) -> None:
         path = tmp_path / "c.yaml"
-        path.write_text("model_name_or_path: m\nbase_model_name_or_path: b\n")
+        path.write_text(
+            "model_name_or_path: m\nbase_model_name_or_path: b\nanalysis: {update_gate: false}\n"
+        )
         with pytest.warns(ConfigWarning, match=r"base_model_name_or_path has no effect without"):
             load_config(path)
 

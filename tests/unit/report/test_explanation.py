@@ -52,9 +52,9 @@ class TestSentences:
         none = replace(report(), refined=None)
         assert explanation(none)[0] == "no refined linearity radius: no radius complies"
         complying = replace(reports.report(slope=0.01, refine=True))
-        assert explanation(complying) == [
+        assert explanation(complying)[-1] == (
             "no refined linearity radius: the largest radius complies"
-        ]
+        )
 
     def test_nothing_without_being_asked_for(self) -> None:
         assert explanation(reports.report()) == []

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pytest_linearity.checkpoint.load import load_checkpoint
-    from pytest_linearity.config.config import Config, load_config
+    from pytest_linearity.config.config import Config
     from pytest_linearity.config.expansion import checkpoints_of, runs_of
+    from pytest_linearity.config.loading import load_config
     from pytest_linearity.errors import LinearityError
     from pytest_linearity.numerics.directions.directions import Directions
     from pytest_linearity.numerics.measurement.measure import measure, measure_with
@@ -50,7 +51,7 @@ _HOMES = {
     "find_metric": "numerics.metrics.registry",
     "last_token_logits": "probes.logits",
     "load_checkpoint": "checkpoint.load",
-    "load_config": "config.config",
+    "load_config": "config.loading",
     "load_probes": "probes.load",
     "load_schema": "report.json",
     "measure": "numerics.measurement.measure",

@@ -59,8 +59,8 @@ def run(options: argparse.Namespace) -> int:
 
 def _runs(options: argparse.Namespace) -> tuple[Run, ...]:
     from pytest_linearity.cli.measured import runs_for
-    from pytest_linearity.config.config import load_config
     from pytest_linearity.config.expansion import runs_of
+    from pytest_linearity.config.loading import load_config
 
     configs = runs_of(load_config(options.config, options.set))
     return runs_for(options.config, configs, options.report, options.resume)

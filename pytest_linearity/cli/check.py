@@ -69,8 +69,8 @@ def _runs(options: argparse.Namespace) -> tuple[Run, ...]:
 
 
 def _configs(path: Path, options: argparse.Namespace) -> Sequence[Config]:
-    from pytest_linearity.config.config import config_of_model, load_config
     from pytest_linearity.config.expansion import runs_of
+    from pytest_linearity.config.loading import config_of_model, load_config
 
     if path.suffix in _CONFIGS:
         return runs_of(load_config(path, options.set))

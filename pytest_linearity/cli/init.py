@@ -121,8 +121,8 @@ def _require_free(place: Path, *, force: bool) -> None:
 
 def _configs(options: argparse.Namespace) -> list[Config]:
     """One for each checkpoint, with the prompts that are asked for."""
-    from pytest_linearity.config.config import config_of_model
     from pytest_linearity.config.expansion import checkpoints_of
+    from pytest_linearity.config.loading import config_of_model
 
     keys = _data(options.data) if options.data is not None else {}
     if options.base is not None:
@@ -151,7 +151,7 @@ def _require_free_choice(config: Config, checkpoint: str) -> None:
 
 def _data(path: Path) -> dict[str, Any]:
     """The keys of a YAML that say what the prompts are."""
-    from pytest_linearity.config.config import load_config
+    from pytest_linearity.config.loading import load_config
 
     config = load_config(path, ["model_name_or_path=unused"])
     keys = {key: getattr(config, key) for key in _DATA_KEYS if _differs(config, key)}

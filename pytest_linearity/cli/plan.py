@@ -88,8 +88,8 @@ def _plan(config: Config, options: argparse.Namespace) -> Any:
 
 
 def _configs(options: argparse.Namespace) -> Sequence[Config]:
-    from pytest_linearity.config.config import load_config
     from pytest_linearity.config.expansion import checkpoints_of
+    from pytest_linearity.config.loading import load_config
 
     if options.config.suffix == ".json":
         return (_of_model(options.config, options.set),)

@@ -53,7 +53,8 @@ class ConfigReader:
         return [(path, config) for path in once for config in runs_of(self._load(path))]
 
     def _load(self, path: Path) -> Config:
-        from pytest_linearity.config.config import ConfigWarning, config_of_model, load_config
+        from pytest_linearity.config.config import ConfigWarning
+        from pytest_linearity.config.loading import config_of_model, load_config
 
         overrides: list[str] = self._config.getoption("--linearity-set")
         with warnings.catch_warnings(record=True) as caught:

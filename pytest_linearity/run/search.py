@@ -13,6 +13,7 @@ from typing import Any
 from pytest_linearity.numerics.measurement.crossing import Crossing, find_crossing
 from pytest_linearity.numerics.measurement.grid import grid_around
 from pytest_linearity.numerics.measurement.limits import Limits
+from pytest_linearity.numerics.measurement.refinement import WIDTH as NARROW
 from pytest_linearity.numerics.measurement.schedule import Progress
 from pytest_linearity.numerics.measurement.setup import Setup
 
@@ -86,7 +87,7 @@ def along_update(
         length: The norm of the update.
         progress: Told (done, total).
     """
-    return find_crossing(_search(setup), limits, length, width=1.05, progress=progress)
+    return find_crossing(_search(setup), limits, length, width=NARROW, progress=progress)
 
 
 def _search(setup: Setup) -> Setup:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pytest_linearity.config.config import load_config
+from pytest_linearity.config.loading import load_config
 from pytest_linearity.run.analysis import analyze
 from pytest_linearity.verdict.document import Report
 from tests.support.paths import ARITHMETIC

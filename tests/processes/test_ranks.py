@@ -17,7 +17,7 @@ from junitparser import JUnitXml
 
 from pytest_linearity import analyze
 from pytest_linearity.cli import main
-from pytest_linearity.config.config import load_config
+from pytest_linearity.config.loading import load_config
 from tests.support.ranked import (
     await_pids,
     ended,

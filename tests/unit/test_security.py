@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from pytest_linearity.checkpoint.load import load_checkpoint
-from pytest_linearity.config.config import Config, load_config
+from pytest_linearity.config.config import Config
+from pytest_linearity.config.loading import load_config
 from pytest_linearity.errors import CheckpointError, ConfigError, LinearityError, ProbeError
 from pytest_linearity.probes.load import load_probes
 from tests.support.checkpoints import character_tokenizer

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from pytest_linearity.cli.init import written
 from pytest_linearity.cli.proposal import Proposal, propose
-from pytest_linearity.config.config import config_of_model, load_config
+from pytest_linearity.config.loading import config_of_model, load_config
 from pytest_linearity.verdict.tolerance import upper_bound
 from tests.support.fixtures import Call
 from tests.support.paths import ROOT

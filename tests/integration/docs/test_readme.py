@@ -29,7 +29,7 @@ def test_the_python_code_runs(real_config: Write, capsys: pytest.CaptureFixture[
 
 
 def test_the_config_is_one(tmp_path: Path) -> None:
-    from pytest_linearity.config.config import load_config
+    from pytest_linearity.config.loading import load_config
 
     [config] = [block for block in blocks("yaml") if "model_name_or_path: saves/my-run" in block]
     (tmp_path / "linearity.yaml").write_text(config)

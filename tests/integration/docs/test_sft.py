@@ -7,7 +7,8 @@ import warnings
 import pytest
 import yaml
 
-from pytest_linearity.config.config import KEYS, load_config
+from pytest_linearity.config.config import KEYS
+from pytest_linearity.config.loading import load_config
 from pytest_linearity.run.analysis import analyze
 from tests.support.paths import EXAMPLES, ROOT
 

@@ -11,8 +11,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from pytest_linearity import analyze, load_checkpoint, load_config, load_probes
+from pytest_linearity import Config, analyze, load_checkpoint, load_config, load_probes
 from pytest_linearity.probes.logits import last_token_logits
+from pytest_linearity.run.analysis import Analysis
 from tests.support.checkpoints import tiny_llama
 from tests.support.fixtures import Write
 from tests.support.oracle import brute_force
@@ -124,6 +125,30 @@ def test_figures_are_those_of_brute_force(tiny_checkpoint: Path, tmp_path: Path)
         within = float(at.relative_error([length]).mean()) <= 0.2
         within &= float(at.cosine_similarity([length]).mean()) >= 0.95
         assert within is side
+
+
+def test_prompts_are_in_their_order_however_they_are_batched(
+    tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    """The shorter prompt comes last, and is measured first."""
+    base = moved(tiny_checkpoint, tmp_path / "base", 2.0)
+
+    def errors(*prompts: str) -> torch.Tensor:
+        config = Config(
+            model_name_or_path=str(tiny_checkpoint),
+            base_model_name_or_path=str(base),
+            **{**QUICK, "prompts": prompts, "precision": "float64", "batch_size": 1},
+        )
+        update = Analysis(config).findings.update
+        assert update is not None
+        assert update.measurement is not None
+        return update.measurement.relative_error[0, 0]
+
+    long, short = "what is 2", "1+1="
+    both = errors(long, short)
+    # A batch's logits may be rounded otherwise than another's.
+    torch.testing.assert_close(both, torch.cat([errors(long), errors(short)]), rtol=1e-9, atol=0)
+    assert both[0] != pytest.approx(float(both[1]), rel=1e-2)
 
 
 class TestABaseThatTrainingHasNamed:

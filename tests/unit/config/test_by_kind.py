@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from pytest_linearity.config.config import Config, load_config
+from pytest_linearity.config.config import Config
+from pytest_linearity.config.loading import load_config
 from pytest_linearity.errors import ConfigError
 
 

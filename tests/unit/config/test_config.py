@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pytest_linearity.config.config import KEYS, Config, load_config
+from pytest_linearity.config.config import KEYS, Config
+from pytest_linearity.config.loading import load_config
 from tests.support.configs import SFT, refusal, write
 
 

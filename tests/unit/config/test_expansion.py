@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from pytest_linearity.checkpoint.files import training_step
-from pytest_linearity.config.config import Config, load_config
+from pytest_linearity.config.config import Config
 from pytest_linearity.config.expansion import checkpoints_of
+from pytest_linearity.config.loading import load_config
 from pytest_linearity.errors import ConfigError
 
 

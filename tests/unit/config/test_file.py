@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pytest_linearity.config.config import Config, load_config
+from pytest_linearity.config.config import Config
+from pytest_linearity.config.loading import load_config
 from tests.support.configs import refusal, write
 
 

@@ -13,7 +13,8 @@ import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from pytest_linearity.config.config import KEYS, Config, load_config
+from pytest_linearity.config.config import KEYS, Config
+from pytest_linearity.config.loading import load_config
 from pytest_linearity.errors import ConfigError
 from tests.support.configs import write
 

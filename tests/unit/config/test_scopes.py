@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from pytest_linearity.config.config import Config, load_config
+from pytest_linearity.config.config import Config
 from pytest_linearity.config.expansion import runs_of
+from pytest_linearity.config.loading import load_config
 from pytest_linearity.config.scope_labels import scope_labels
 from pytest_linearity.errors import ConfigError
 from pytest_linearity.report.places import report_places

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pytest_linearity.config.config import load_config
+from pytest_linearity.config.loading import load_config
 from tests.support.configs import refusal, write
 
 # Keys of data sets are warned about where no data set is named, which is not what is tested here.

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pytest_linearity.config.config import KEYS, ConfigWarning, load_config
+from pytest_linearity.config.config import KEYS, ConfigWarning
+from pytest_linearity.config.loading import load_config
 from tests.support.configs import write
 
 

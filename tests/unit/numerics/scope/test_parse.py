@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_linearity.config.config import load_config
+from pytest_linearity.config.loading import load_config
 from pytest_linearity.numerics.scope.parse import WHOLE_WORDS, Term, parse_scope
 from tests.support.configs import refusal, write
 
